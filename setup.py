@@ -1,0 +1,56 @@
+"""Build file of keras-ssl."""
+
+import pathlib
+import re
+
+from setuptools import find_packages, setup
+
+HERE = pathlib.Path(__file__).parent
+VERSION = re.search(
+    r'__version__ = "(.+)"', (HERE / "keras_ssl" / "__init__.py").read_text()
+).group(1)
+
+JAX = ["jax>=0.10"]
+HUB = ["keras-hub>=0.32"]
+
+setup(
+    name="keras-ssl",
+    version=VERSION,
+    description="Self-supervised learning for Keras 3 and TensorFlow",
+    long_description=(HERE / "README.md").read_text(),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    python_requires=">=3.11,<3.14",
+    packages=find_packages(include=["keras_ssl", "keras_ssl.*"]),
+    install_requires=[
+        "keras>=3.15",
+        "tensorflow>=2.21",
+        "tensorflow-datasets>=4.9.9",
+        "keras-cv>=0.9",
+        "numpy>=1.26",
+        "absl-py>=2.1",
+        "scikit-learn>=1.5",
+        "scipy>=1.13",
+        "matplotlib>=3.9",
+        "Pillow>=10.3",
+        "tqdm>=4.66",
+    ],
+    extras_require={
+        "hub": HUB,
+        "jax": JAX,
+        "onnx": ["tf2onnx>=1.17", "onnx>=1.17"],
+        "peers": ["torch>=2.8", "lightly>=1.5"],
+        "dev": ["pytest>=8", "ruff>=0.14", *JAX, *HUB],
+    },
+    entry_points={"console_scripts": ["keras-ssl = keras_ssl.cli:main"]},
+    classifiers=[
+        "Development Status :: 3 - Alpha",
+        "Intended Audience :: Science/Research",
+        "License :: OSI Approved :: Apache Software License",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+)

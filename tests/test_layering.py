@@ -1,0 +1,78 @@
+"""Imports go one way, and TensorFlow stays where it belongs."""
+
+import ast
+import pathlib
+
+import pytest
+
+PACKAGE = pathlib.Path(__file__).parents[1] / "keras_ssl"
+TENSORFLOW = {
+    "data",
+    "views",
+    "distribute.py",
+    "engine/tensorflow_step.py",
+    "export.py",
+    "callbacks/tensorboard.py",
+}
+MAY_IMPORT = {
+    "ops": {"ops"},
+    "losses": {"losses", "ops"},
+    "distribute": set(),
+    "layers": {"layers", "ops", "distribute"},
+    "optimizers": {"optimizers", "ops"},
+    "backbones": {"backbones", "layers", "ops"},
+    "views": {"views", "ops"},
+    "data": {"data", "views", "ops"},
+    "engine": {"engine", "ops", "distribute", "data", "export"},
+    "evaluation": {"evaluation", "ops", "data"},
+    "callbacks": {"callbacks", "evaluation", "ops"},
+    "export": {"ops", "backbones"},
+    "methods": {
+        "methods",
+        "engine",
+        "layers",
+        "losses",
+        "ops",
+        "optimizers",
+        "distribute",
+        "views",
+        "backbones",
+        "run_folder",
+    },
+}
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def imported(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def owner(path):
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports(path):
+    where = path.relative_to(PACKAGE).as_posix()
+    for name in imported(path):
+        parts = name.split(".")
+        if parts[0] == "tensorflow":
+            assert where in TENSORFLOW or where.split("/")[0] in TENSORFLOW, (
+                f"{where} imports tensorflow"
+            )
+        if parts[0] == "absl" and "flags" in parts:
+            assert where == "cli.py"
+        if parts[0] == "keras_ssl" and len(parts) > 1 and owner(path) in MAY_IMPORT:
+            assert parts[1] in MAY_IMPORT[owner(path)], f"{where} imports {name}"
+        assert parts[0] not in {"keras_cv", "keras_hub", "torch", "lightly"}, (
+            f"{where} imports {name}"
+        )
+
+
+def test_every_folder_is_named():
+    folders = {p.name for p in PACKAGE.iterdir() if p.is_dir() and p.name != "__pycache__"}
+    assert folders <= set(MAY_IMPORT)
