@@ -1,0 +1,22 @@
+"""Backbones: networks from images to features, with one face for every method."""
+
+from keras_ssl.backbones.adopt import adopt
+from keras_ssl.backbones.backbone import Backbone
+from keras_ssl.backbones.catalog import NAMES, get
+from keras_ssl.backbones.resnet import resnet18, resnet34, resnet50
+from keras_ssl.backbones.small_conv import small_conv
+from keras_ssl.backbones.vit import vit_base, vit_small, vit_tiny
+
+__all__ = [
+    "NAMES",
+    "Backbone",
+    "adopt",
+    "get",
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "small_conv",
+    "vit_base",
+    "vit_small",
+    "vit_tiny",
+]

@@ -1,0 +1,33 @@
+"""Number formats of images at the public surface."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+
+def to_unit_range(images: Any) -> Any:
+    """Bring images to floating point in [0, 1].
+
+    The dtype alone decides: uint8 is divided by 255, floating point is taken to be in [0, 1]
+    already and passes unchanged. Values are not looked at, so the function costs nothing and may be
+    traced.
+
+    Args:
+        images: tensor or array of any shape; uint8 in 0..255 or floating point in [0, 1].
+
+    Returns:
+        float32 of the same shape for uint8; the input itself, as a tensor, for floating point.
+
+    Raises:
+        ValueError: for any other dtype, whose range is not known.
+    """
+    dtype = keras.backend.standardize_dtype(images.dtype)
+    if dtype == "uint8":
+        return ops.cast(images, "float32") / 255.0
+    if "float" in dtype:
+        return ops.convert_to_tensor(images)
+    raise ValueError(
+        f"`images` must be uint8 (0..255) or floating point in [0, 1]. Received: dtype={dtype}. "
+        "Divide by the largest value of the format first, e.g. `images / 65535.0` for 16 bits."
+    )

@@ -1,0 +1,133 @@
+import math
+
+import keras
+import numpy as np
+import pytest
+
+from keras_ssl.backbones import vit_base, vit_small, vit_tiny
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+@pytest.mark.parametrize(
+    ("maker", "width", "count"),
+    [(vit_tiny, 192, 5_524_416), (vit_small, 384, 21_665_664), (vit_base, 768, 85_798_656)],
+)
+def test_parameter_counts_are_the_published_ones(maker, width, count):
+    backbone = maker()
+    assert backbone.count_params() == count and backbone.feature_dim == width
+
+
+@pytest.mark.parametrize(("side", "patch", "grid"), [(32, 4, 8), (92, 4, 23), (96, 16, 6)])
+def test_patch_follows_the_image_size(side, patch, grid):
+    backbone = vit_tiny((side, side, 3))
+    assert backbone.network.get_layer("patches").kernel.shape[0] == patch
+    assert backbone.token_grid() == (grid, grid)
+
+
+def _perturbed(shape, rng, **arguments):
+    """A network whose biases and norms are not at their trivial start."""
+    backbone = vit_tiny(shape, **arguments)
+    backbone.set_weights(
+        [w + 0.05 * rng.normal(size=w.shape).astype("float32") for w in backbone.get_weights()]
+    )
+    return backbone
+
+
+def _np_norm(layer, x):
+    gamma, beta = layer.get_weights()
+    centred = x - x.mean(-1, keepdims=True)
+    return centred / np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-6) * gamma + beta
+
+
+def _np_attention(layer, x):
+    q, qb, k, kb, v, vb, o, ob = (w.astype("float64") for w in layer.get_weights())
+    q, k, v = (
+        np.einsum("btd,dhk->bhtk", x, w) + b[None, :, None] for w, b in ((q, qb), (k, kb), (v, vb))
+    )
+    scores = q @ k.swapaxes(-1, -2) / math.sqrt(q.shape[-1])
+    weights = np.exp(scores - scores.max(-1, keepdims=True))
+    weights /= weights.sum(-1, keepdims=True)
+    return np.einsum("bhtk,hkd->btd", weights @ v, o) + ob
+
+
+def _np_gelu(x):
+    return x * 0.5 * (1 + np.vectorize(math.erf)(x / math.sqrt(2)))
+
+
+def test_tokens_equal_a_second_implementation(rng):
+    backbone = _perturbed((16, 16, 3), rng)
+    net, images = backbone.network, rng.uniform(size=(2, 16, 16, 3)).astype("float32")
+    kernel, bias = (w.astype("float64") for w in net.get_layer("patches").get_weights())
+    patches = ((images - 0.5) / 0.25).reshape(2, 4, 4, 4, 4, 3).swapaxes(2, 3).reshape(2, 16, 48)
+    x = patches @ kernel.reshape(48, -1) + bias
+    token, positions = net.get_layer("tokens").get_weights()
+    x = np.concatenate([np.repeat(token, 2, axis=0), x], axis=1) + positions
+    for i in range(1, 13):
+        block = f"block{i}_"
+        y = _np_norm(net.get_layer(block + "norm1"), x)
+        x = x + _np_attention(net.get_layer(block + "attention"), y)
+        y = _np_norm(net.get_layer(block + "norm2"), x)
+        y = _np_gelu(_dense(net.get_layer(block + "mlp1"), y))
+        x = x + _dense(net.get_layer(block + "mlp2"), y)
+    expected = _np_norm(net.get_layer("norm"), x)
+    np.testing.assert_allclose(backbone(images), expected[:, 0], rtol=1e-3, atol=1e-3)
+    expected_map = expected[:, 1:].reshape(2, 4, 4, -1)
+    np.testing.assert_allclose(backbone.feature_map(images), expected_map, rtol=1e-3, atol=1e-3)
+
+
+def _dense(layer, x):
+    kernel, bias = layer.get_weights()
+    return x @ kernel + bias
+
+
+def test_positions_matter_and_average_pooling_leaves_the_class_token_out(rng):
+    images = rng.uniform(size=(2, 16, 16, 3)).astype("float32")
+    by_class = _perturbed((16, 16, 3), rng)
+    mean = vit_tiny((16, 16, 3), pooling="avg")
+    mean.set_weights(by_class.get_weights())
+    expected = np.mean(by_class.feature_map(images), axis=(1, 2))
+    np.testing.assert_allclose(mean(images), expected, rtol=1e-3, atol=1e-4)
+    shifted = np.roll(images, 4, axis=1)  # the same patches elsewhere
+    assert np.abs(by_class(images) - by_class(shifted)).max() > 1e-3
+
+
+def test_other_sizes_get_resized_positions(rng):
+    backbone = _perturbed((16, 24, 3), rng)
+    assert backbone.token_grid() == (4, 6)
+    images = rng.uniform(size=(2, 8, 12, 3)).astype("float32")
+    assert tuple(backbone(images).shape) == (2, 192)
+    assert tuple(backbone.feature_map(images).shape) == (2, 2, 3, 192)
+    layer = backbone.network.get_layer("tokens")
+    token, positions = layer.get_weights()
+    layer.set_weights([token, np.ones_like(positions)])
+    tokens = np.asarray(layer(np.zeros((1, 2, 3, 192), "float32")))
+    np.testing.assert_allclose(tokens[0, 1:], 1, rtol=1e-5)  # constant positions stay constant
+    np.testing.assert_allclose(tokens[0, 0], token[0, 0] + 1, rtol=1e-5)
+
+
+def test_grey_images_and_no_normalisation():
+    backbone = vit_tiny((16, 16, 1), mean=None, std=None)
+    assert backbone.preprocessing is None
+    assert tuple(backbone(np.zeros((1, 16, 16, 1), "float32")).shape) == (1, 192)
+
+
+def test_gradients_reach_every_variable():
+    backbone = vit_tiny((16, 16, 3), pooling="avg")
+    model = keras.Sequential([keras.Input((16, 16, 3)), backbone, keras.layers.Dense(1)])
+    model.compile(keras.optimizers.SGD(0.1), "mse", run_eagerly=True)
+    before = backbone.get_weights()
+    images = np.random.default_rng(0).uniform(size=(4, 16, 16, 3)).astype("float32")
+    model.fit(images, np.arange(4.0), verbose=0)
+    same = [np.array_equal(a, b) for a, b in zip(before, backbone.get_weights())]
+    assert not any(same)
+
+
+def test_wrong_arguments_are_named():
+    with pytest.raises(ValueError, match="`patch_size` must divide"):
+        vit_tiny((30, 32, 3))
+    with pytest.raises(ValueError, match="`pooling`"):
+        vit_tiny((16, 16, 3), pooling="max")

@@ -1,0 +1,61 @@
+import keras
+import numpy as np
+import pytest
+
+from keras_ssl.layers import heads, norm
+
+
+def _kinds(model):
+    return [type(layer).__name__ for layer in model.layers[1:]]
+
+
+def test_default_is_the_projector_of_simclr():
+    head = heads.mlp(512, (512, 128))
+    assert _kinds(head) == ["Dense", "BatchNormalization", "ReLU", "Dense", "BatchNormalization"]
+    assert head.count_params() == 512 * 512 + 4 * 512 + 512 * 128 + 3 * 128
+    first, last = head.get_layer("projector_bn1"), head.get_layer("projector_bn2")
+    assert isinstance(first, norm.BatchNormalization) and isinstance(last, norm.BatchNormalization)
+    assert first.center and first.scale and last.scale and not last.center
+    assert not any(layer.use_bias for layer in head.layers if isinstance(layer, keras.layers.Dense))
+
+
+def test_kernels_are_normal_with_standard_deviation_one_hundredth():
+    kernels = [w for w in heads.mlp(256, (256, 256)).get_weights() if w.ndim == 2]
+    for kernel in kernels:
+        np.testing.assert_allclose(kernel.std(), 0.01, rtol=0.05)
+    assert not np.array_equal(*kernels)
+
+
+def test_training_output_is_standardised_in_each_dimension():
+    head = heads.mlp(16, (32, 8))
+    out = np.asarray(head(np.random.default_rng(0).normal(size=(64, 16)), training=True))
+    np.testing.assert_allclose(out.mean(axis=0), 0, atol=1e-5)
+    np.testing.assert_allclose(out.std(axis=0), 1, rtol=0.05)
+
+
+def test_variants():
+    moco = heads.mlp(8, (8, 4), hidden_norm=False, output_norm=None, use_bias=True)
+    assert _kinds(moco) == ["Dense", "ReLU", "Dense"]
+    assert moco.count_params() == 8 * 8 + 8 + 8 * 4 + 4
+    plain = heads.mlp(8, (8, 8, 4), output_norm="plain", name="predictor")
+    last = plain.get_layer("predictor_bn3")
+    assert not last.center and not last.scale
+    wide = heads.mlp(300, (300,), output_norm=None, kernel_initializer="he_normal")
+    np.testing.assert_allclose(np.std(wide.get_weights()[0]), (2 / 300) ** 0.5, rtol=0.05)
+
+
+def test_save_and_load(tmp_path):
+    head, x = heads.mlp(6, (5, 4)), np.random.default_rng(0).normal(size=(7, 6)).astype("float32")
+    head(x, training=True)  # moves the statistics
+    head.save(tmp_path / "head.keras")
+    again = keras.saving.load_model(tmp_path / "head.keras")
+    np.testing.assert_array_equal(again(x), head(x))
+
+
+def test_arguments_are_checked():
+    with pytest.raises(ValueError, match="`input_dim` and `widths`"):
+        heads.mlp(8, ())
+    with pytest.raises(ValueError, match="`input_dim` and `widths`"):
+        heads.mlp(8, (4, 0))
+    with pytest.raises(ValueError, match="`output_norm`"):
+        heads.mlp(8, (4,), output_norm="gamma")
