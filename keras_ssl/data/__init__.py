@@ -1,0 +1,24 @@
+"""Images: sources, decoding, and the stream of view batches that training takes."""
+
+from keras_ssl.data.arrays import from_array, from_npz
+from keras_ssl.data.datasets import from_dataset
+from keras_ssl.data.drawing import shapes
+from keras_ssl.data.folder import from_folder
+from keras_ssl.data.loading import load
+from keras_ssl.data.source import Source
+from keras_ssl.data.splits import splits
+from keras_ssl.data.streaming import stream
+from keras_ssl.data.tfds_reader import from_tfds
+
+__all__ = [
+    "Source",
+    "from_array",
+    "from_dataset",
+    "from_folder",
+    "from_npz",
+    "from_tfds",
+    "load",
+    "shapes",
+    "splits",
+    "stream",
+]

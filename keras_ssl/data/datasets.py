@@ -1,0 +1,128 @@
+"""Source from a `tf.data.Dataset`."""
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from absl import logging
+
+from keras_ssl.data.sequential import SequentialSource
+
+_SLACK = 1e-3  # by which a resized float image may leave [0, 1]; cut off
+_SAMPLE = 64  # images looked at where their size differs
+
+
+def from_dataset(dataset: tf.data.Dataset, name: str = "tf.data.Dataset") -> SequentialSource:
+    """Source from a data set of images, (image, label) or `{"image": ..., "label": ...}`.
+
+    Images are uint8 or float in [0, 1], one an element or in batches. The data set should give the
+    same order every time; the source
+    shuffles it in a buffer of up to 10,000 images (512 MB). Where it does not know its size, it is
+    counted in one pass.
+
+    Raises:
+        ValueError: when elements are none of these, or the data set is empty or endless.
+    """
+    image_spec, label_spec = _parts(dataset.element_spec)
+    _check(image_spec, name)
+    rank = image_spec.shape.rank
+    batch_size = image_spec.shape[0] if rank == 4 else None
+    single = dataset.unbatch() if rank == 4 else dataset
+    images = single.map(lambda *element: _parts(_whole(element))[0])
+    shape = image_spec.shape[-3:]
+    height, width = shape[:2] if None not in shape[:2] else _median_size(images, name)
+    labels = None
+    scalar_labels = getattr(label_spec, "shape", tf.TensorShape(None)).rank == rank - 3
+    if scalar_labels and label_spec.dtype.is_integer:
+        labels = _label_reader(single)
+    return SequentialSource(
+        images,
+        _decoder(image_spec.dtype, shape),
+        _count(single, name),
+        read_labels=labels,
+        name=name,
+        image_shape=tuple(shape),
+        typical_size=(height, width),
+        dtype="uint8" if image_spec.dtype == tf.uint8 else "float32",
+        batch_size=batch_size,
+    )
+
+
+def _whole(element: tuple) -> Any:
+    """What `map` passed as several arguments, as one element again."""
+    return element[0] if len(element) == 1 else element
+
+
+def _parts(element: Any) -> tuple[Any, Any]:
+    """(image, label or None) of an element or of its specification."""
+    if isinstance(element, dict):
+        if "image" not in element:
+            raise ValueError(
+                "Elements that are dicts must have the key 'image'. "
+                f"Received: {sorted(element)}. Rename it with dataset.map(...)."
+            )
+        return element["image"], element.get("label")
+    if isinstance(element, tuple):
+        return element[0], element[1] if len(element) > 1 else None
+    return element, None
+
+
+def _check(spec: Any, name: str) -> None:
+    if not isinstance(spec, tf.TensorSpec) or spec.shape.rank not in (3, 4) or not spec.shape[-1]:
+        raise ValueError(
+            "Elements must be images (height, width, channels), or batches of them, with a known "
+            f"number of channels. Received: {spec} from {name}. "
+            "Use dataset.map(lambda image: tf.ensure_shape(image, (None, None, 3)))."
+        )
+    if spec.dtype != tf.uint8 and not spec.dtype.is_floating:
+        raise ValueError(
+            f"Images must be uint8 (0 to 255) or float (0 to 1). Received: {spec.dtype.name} from "
+            f"{name}. Use dataset.map(lambda image: tf.cast(image, tf.uint8))."
+        )
+
+
+def _decoder(dtype: tf.DType, shape: tf.TensorShape):
+    def decode(image: tf.Tensor) -> tf.Tensor:
+        image.set_shape(shape)
+        if dtype == tf.uint8:
+            return image
+        image = tf.cast(image, tf.float32)
+        low, high = tf.reduce_min(image), tf.reduce_max(image)
+        fits = (low >= -_SLACK) & (high <= 1 + _SLACK) & tf.reduce_all(tf.math.is_finite(image))
+        message = (
+            "Float images must be finite and lie in [0, 1]. Divide images in 0 to 255 by 255, undo "
+            "a normalisation, or pass uint8. Received smallest and largest value:"
+        )
+        with tf.control_dependencies([tf.debugging.Assert(fits, [message, low, high])]):
+            return tf.clip_by_value(image, 0.0, 1.0)
+
+    return decode
+
+
+def _count(dataset: tf.data.Dataset, name: str) -> int:
+    size = int(dataset.cardinality())
+    if size == tf.data.INFINITE_CARDINALITY:
+        raise ValueError(
+            f"{name} is endless. Pass it without repeat(), or cut it: dataset.take(count)."
+        )
+    if size == tf.data.UNKNOWN_CARDINALITY:
+        logging.info("Counting the images of %s, which does not know its size, in one pass.", name)
+        size = int(dataset.reduce(np.int64(0), lambda count, *_: count + 1))
+        logging.info("%s: %d images.", name, size)
+    return size
+
+
+def _median_size(images: tf.data.Dataset, name: str) -> tuple[int, int]:
+    shapes = [shape[:2] for shape in images.take(_SAMPLE).map(tf.shape).as_numpy_iterator()]
+    if not shapes:
+        raise ValueError(f"{name} is empty. Pass at least 2 images.")
+    height, width = np.median(shapes, axis=0)
+    return int(height), int(width)
+
+
+def _label_reader(dataset: tf.data.Dataset):
+    def read_labels() -> np.ndarray:
+        labels = dataset.map(lambda *element: _parts(_whole(element))[1])
+        return np.array(list(labels.as_numpy_iterator())).astype(np.int64)
+
+    return read_labels

@@ -1,0 +1,149 @@
+"""Sources whose images can be read in any order."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from keras_ssl.data import seeds
+from keras_ssl.data.corrupt import CorruptFiles
+from keras_ssl.data.source import Source
+
+_ATTEMPTS = 16  # images tried in the place of one that cannot be read
+
+
+class IndexedSource(Source):
+    """A source with random access.
+
+    Args:
+        read: from a scalar int64 tensor, the index, to the image; used inside `tf.data`.
+        size: number of images.
+        labels: integers by index, or None.
+        files: the account of unreadable files, where `read` may fail; else None.
+        origin: index that `read` takes, by index of this source; None where they are the same.
+        **description: as `Source`.
+    """
+
+    random_access = True
+
+    def __init__(
+        self,
+        read: Callable[[tf.Tensor], tf.Tensor],
+        size: int,
+        *,
+        labels: np.ndarray | None = None,
+        files: CorruptFiles | None = None,
+        origin: np.ndarray | None = None,
+        **description: Any,
+    ) -> None:
+        super().__init__(size, **description)
+        self._read, self._files, self._labels = read, files, labels
+        self._origin = origin
+        with tf.device("CPU:0"):
+            self._origin_tensor = None if origin is None else tf.constant(origin, tf.int64)
+
+    @property
+    def labels(self) -> np.ndarray | None:
+        """Integer labels by index (int64), for evaluation only; None where there are none."""
+        return self._labels
+
+    @property
+    def corrupt(self) -> list[str]:
+        """Names of the files found unreadable so far."""
+        return self._files.names if self._files else []
+
+    def ordered(self) -> tf.data.Dataset:
+        """`{"image", "index"}` in the order of the index; unreadable images are left out."""
+        return self._elements(tf.data.Dataset.range(self.size))
+
+    def shuffled(self, seed: int, epoch: tf.Tensor | int) -> tf.data.Dataset:
+        """`{"image", "index"}` in an order that is a function of (seed, epoch)."""
+        return self._elements(tf.data.Dataset.from_tensor_slices(self.order(seed, epoch)))
+
+    def order(self, seed: int, epoch: tf.Tensor | int) -> tf.Tensor:
+        """All indices (int64) in the order of an epoch."""
+        key = seeds.epoch_seed(seed, seeds.ORDER, epoch)
+        return tf.random.experimental.stateless_shuffle(tf.range(self.size, dtype=tf.int64), key)
+
+    def fetch(self, index: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Image `index`; where it is unreadable, another that `seed` chooses; and its index."""
+        if self._files is None:
+            return self._read(self._to_origin(index)), index
+        others = tf.raw_ops.StatelessRandomUniformFullInt(
+            shape=[_ATTEMPTS - 1], seed=seed + seeds.REPLACEMENT, dtype=tf.int64
+        )
+        candidates = tf.concat([[index], tf.math.floormod(others, self.size)], 0)
+        image, attempt = self._first_readable(candidates)
+        return image, candidates[tf.minimum(attempt, _ATTEMPTS - 1)]
+
+    def subset(self, indices: np.ndarray) -> "IndexedSource":
+        """The source of the images at `indices` alone, which are counted from 0 anew."""
+        indices = np.asarray(indices)
+        if indices.ndim != 1 or indices.dtype.kind not in "iu":
+            raise ValueError(
+                "`indices` must be a list of whole numbers. "
+                f"Received: shape={indices.shape}, dtype={indices.dtype}."
+            )
+        if len(indices) and not (0 <= indices.min() and indices.max() < self.size):
+            raise ValueError(
+                f"`indices` must lie from 0 to {self.size - 1}. "
+                f"Received: {indices.min()} to {indices.max()}."
+            )
+        return IndexedSource(
+            self._read,
+            len(indices),
+            labels=None if self._labels is None else self._labels[indices],
+            files=self._files,
+            origin=indices if self._origin is None else self._origin[indices],
+            name=self.name,
+            image_shape=self.image_shape,
+            typical_size=self.typical_size,
+            dtype=self.dtype,
+            class_names=self.class_names,
+        )
+
+    def _to_origin(self, index: tf.Tensor) -> tf.Tensor:
+        return index if self._origin_tensor is None else tf.gather(self._origin_tensor, index)
+
+    def _chosen(self, indices: np.ndarray) -> tf.data.Dataset:
+        return self._elements(tf.data.Dataset.from_tensor_slices(indices))
+
+    def _elements(self, indices: tf.data.Dataset) -> tf.data.Dataset:
+        if self._files is None:
+            return indices.map(
+                lambda index: {"image": self._read(self._to_origin(index)), "index": index},
+                num_parallel_calls=tf.data.AUTOTUNE,
+            )
+
+        def attempt(index: tf.Tensor) -> dict[str, tf.Tensor]:
+            image, failures = self._first_readable(index[None])
+            return {"image": image, "index": index, "failures": failures}
+
+        elements = indices.map(attempt, num_parallel_calls=tf.data.AUTOTUNE)
+        readable = elements.filter(lambda element: element["failures"] == 0)
+        return readable.map(lambda element: {key: element[key] for key in ("image", "index")})
+
+    def _first_readable(self, candidates: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """First readable image among `candidates`, and its place there.
+
+        Without one: an image without pixels, and the number of candidates. A data set that
+        leaves out errors is TensorFlow's only way to go on after a failed kernel in a graph.
+        """
+        origins = self._to_origin(candidates)
+        count = tf.size(candidates, out_type=tf.int64)
+        nothing = tf.zeros((0, 0, self.image_shape[-1]), self.dtype)
+        attempts = tf.data.Dataset.from_tensor_slices(origins).enumerate()
+        attempts = attempts.map(lambda place, index: (self._read(index), place))
+        attempts = attempts.ignore_errors(log_warning=False)
+        attempts = attempts.concatenate(tf.data.Dataset.from_tensors((nothing, count)))
+        image, place = attempts.take(1).get_single_element()
+        reported = tf.cond(
+            place > 0,
+            lambda: tf.numpy_function(self._files.report, [origins[:place]], tf.int64),
+            lambda: tf.constant(0, tf.int64),
+        )
+        with tf.control_dependencies([reported]):
+            image = tf.identity(image)
+        image.set_shape(self.image_shape)
+        return image, place

@@ -1,0 +1,74 @@
+"""One way in for all kinds of images."""
+
+import os
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from keras_ssl.data import tfds_reader
+from keras_ssl.data.arrays import from_array, from_npz
+from keras_ssl.data.datasets import from_dataset
+from keras_ssl.data.drawing import shapes
+from keras_ssl.data.folder import from_folder
+from keras_ssl.data.source import Source
+
+_SHAPES = {"train": 5000, "test": 1000}
+
+
+def load(
+    spec: Any,
+    *,
+    split: str | None = None,
+    image_size: int | tuple[int, int] | None = None,
+    data_dir: str | os.PathLike | None = None,
+    seed: int = 0,
+    download: bool = False,
+) -> Source:
+    """The `Source` that `spec` stands for.
+
+    Args:
+        spec: folder of images, `.npz` file, TFDS name, "shapes" (drawn images), array of images,
+            `tf.data.Dataset`, or a `Source`.
+        split: part of a TFDS data set, sub-folder of a folder, or "train" or "test" of an `.npz`
+            and of `shapes` (5,000 and 1,000 images).
+        image_size: pixels of `shapes`, 32 by default; all else keeps its own size.
+        data_dir: where TFDS keeps its data.
+        seed: of `shapes`.
+        download: whether TFDS may download.
+
+    Raises:
+        ValueError: when `spec` is none of these, or cannot be read.
+    """
+    if isinstance(spec, Source):
+        return spec
+    if isinstance(spec, tf.data.Dataset):
+        return from_dataset(spec)
+    if isinstance(spec, str | os.PathLike):
+        return _load_named(os.fspath(spec), split, image_size, data_dir, seed, download)
+    if hasattr(spec, "__array__"):
+        return from_array(np.asarray(spec))
+    raise ValueError(
+        "Images must be a folder, an .npz file, a TFDS name, 'shapes', an array, a tf.data.Dataset "
+        f"or a Source. Received: {type(spec).__name__}."
+    )
+
+
+def _load_named(name, split, image_size, data_dir, seed, download) -> Source:
+    if name == "shapes":
+        part = split or "train"
+        if part not in _SHAPES:
+            raise ValueError(f"`split` of shapes must be 'train' or 'test'. Received: {split!r}.")
+        first = 0 if part == "train" else _SHAPES["train"]
+        return shapes(_SHAPES[part], image_size or 32, seed, first=first)
+    if os.path.isdir(name):
+        return from_folder(name, split)
+    if os.path.isfile(name):
+        if name.endswith(".npz"):
+            return from_npz(name, split)
+        raise ValueError(f"A file of images must be an .npz. Received: {name}. Or pass a folder.")
+    if tfds_reader.is_known(name, data_dir):
+        return tfds_reader.from_tfds(name, split, data_dir, download)
+    near = tfds_reader.near_names(name)
+    hint = f" Near TFDS names: {near}." if near else ""
+    raise ValueError(f"{name!r} is neither a folder, nor an .npz file, nor a TFDS name.{hint}")

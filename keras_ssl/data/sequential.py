@@ -1,0 +1,87 @@
+"""Sources that are read from front to back."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from keras_ssl.data import seeds
+from keras_ssl.data.source import Source
+
+_BUFFER_BYTES = 2**29  # of the shuffle buffer, at most
+_BUFFER_IMAGES = 10_000  # likewise
+
+
+class SequentialSource(Source):
+    """A source that is read from front to back, and shuffled in a buffer.
+
+    Args:
+        raw: data set of raw images in a fixed order; strings or tensors.
+        decode: from a raw image to the image; used inside `tf.data`.
+        size: number of images.
+        read_labels: gives the labels when they are first asked for; None where there are none.
+        **description: as `Source`.
+    """
+
+    random_access = False
+
+    def __init__(
+        self,
+        raw: tf.data.Dataset,
+        decode: Callable[[Any], tf.Tensor],
+        size: int,
+        *,
+        read_labels: Callable[[], np.ndarray] | None = None,
+        **description: Any,
+    ) -> None:
+        super().__init__(size, **description)
+        self._raw, self.decode, self._read_labels = raw, decode, read_labels
+        self._labels = None
+
+    @property
+    def labels(self) -> np.ndarray | None:
+        """Integer labels by index (int64), for evaluation only; None where there are none."""
+        if self._labels is None and self._read_labels is not None:
+            self._labels = self._read_labels()
+        return self._labels
+
+    def ordered(self) -> tf.data.Dataset:
+        """`{"image", "index"}` in the order of the index."""
+        return self._elements(self._raw.enumerate())
+
+    def shuffled(self, seed: int, epoch: tf.Tensor | int) -> tf.data.Dataset:
+        """`{"image", "index"}` in an order that is a function of (seed, epoch)."""
+        return self._elements(self.shuffled_raw(seed, epoch))
+
+    def shuffled_raw(self, seed: int, epoch: tf.Tensor | int) -> tf.data.Dataset:
+        """(index, raw image) in the order of an epoch, not yet decoded."""
+        key = tf.cast(seeds.epoch_seed(seed, seeds.ORDER, epoch), tf.int64)
+
+        def shuffle(key: tf.Tensor) -> tf.data.Dataset:
+            # `shuffle` mixes the global seed in: fix it (not at 0), for this graph alone.
+            tf.compat.v1.set_random_seed(1)
+            pairs = self._raw.enumerate()
+            return pairs.shuffle(self._buffer, seed=key[0], reshuffle_each_iteration=False)
+
+        return tf.data.Dataset.from_tensors(key).flat_map(shuffle)
+
+    @property
+    def _buffer(self) -> int:
+        height, width = self.typical_size
+        image_bytes = height * width * self.image_shape[-1] * (4 if self.dtype == "float32" else 1)
+        return max(2, min(self.size, _BUFFER_IMAGES, _BUFFER_BYTES // image_bytes))
+
+    def _chosen(self, indices: np.ndarray) -> tf.data.Dataset:
+        if len(indices) == self.size:
+            return self.ordered()
+        mask = np.zeros(self.size, bool)
+        mask[indices] = True
+        mask = tf.constant(mask)
+        return self._elements(self._raw.enumerate().filter(lambda index, _: mask[index]))
+
+    def _elements(self, pairs: tf.data.Dataset) -> tf.data.Dataset:
+        return pairs.map(
+            lambda index, raw: {"image": self.decode(raw), "index": index},
+            num_parallel_calls=tf.data.AUTOTUNE,
+        )

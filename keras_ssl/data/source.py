@@ -1,0 +1,93 @@
+"""Sources: where images come from, and in which order."""
+
+import abc
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from keras_ssl.data import evaluation_images
+
+
+class Source(abc.ABC):
+    """Images with an index each; made by `data.load` or one of `data.from_*`.
+
+    Attributes:
+        name: for messages and logs.
+        size: number of images.
+        image_shape: (height, width, channels); height and width None where images differ.
+        typical_size: (height, width); the median of a sample where images differ.
+        dtype: "uint8" (0 to 255) or "float32" (0 to 1).
+        class_names: list of names by label, or None.
+        random_access: whether image i can be read without those before it.
+        batch_size: of the `tf.data.Dataset` the source was made from, if that was batched.
+    """
+
+    random_access: bool
+
+    def __init__(
+        self,
+        size: int,
+        *,
+        name: str,
+        image_shape: tuple[int | None, int | None, int],
+        typical_size: tuple[int, int],
+        dtype: str,
+        class_names: Sequence[str] | None = None,
+        batch_size: int | None = None,
+    ) -> None:
+        if size < 2:
+            raise ValueError(
+                f"Self-supervised training needs at least 2 images. Received: {size} in {name}."
+            )
+        self.size, self.name, self.dtype, self.batch_size = int(size), name, dtype, batch_size
+        self.image_shape, self.typical_size = tuple(image_shape), tuple(typical_size)
+        self.class_names = list(class_names) if class_names is not None else None
+
+    @property
+    @abc.abstractmethod
+    def labels(self) -> np.ndarray | None:
+        """Integer labels by index (int64), for evaluation only; None where there are none."""
+
+    @property
+    def corrupt(self) -> list[str]:
+        """Names of the files found unreadable so far."""
+        return []
+
+    @abc.abstractmethod
+    def ordered(self) -> tf.data.Dataset:
+        """`{"image", "index"}` in the order of the index; unreadable images are left out."""
+
+    @abc.abstractmethod
+    def shuffled(self, seed: int, epoch: tf.Tensor | int) -> tf.data.Dataset:
+        """`{"image", "index"}` in an order that is a function of (seed, epoch)."""
+
+    def subset(self, indices: np.ndarray) -> "Source":
+        """The source of the images at `indices` alone, which are counted from 0 anew."""
+        raise ValueError(
+            f"Only sources with random access have subsets; {self.name} is read in sequence. "
+            "Take the part in the dataset itself, or pass an array or a folder."
+        )
+
+    def arrays(
+        self, image_size: tuple[int, int], limit: int | None = None
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Images for evaluation: shorter side resized, centre cropped to (height, width).
+
+        Returns:
+            Images `(n, height, width, channels)` of the source's dtype in the order of their
+            index, and their labels or None. With `limit`, a fixed random choice of so many.
+        """
+        chosen = evaluation_images.choose(self.size, limit)
+        images, indices = evaluation_images.collect(self._chosen(chosen), image_size, self.dtype)
+        return images, None if self.labels is None else self.labels[indices]
+
+    @abc.abstractmethod
+    def _chosen(self, indices: np.ndarray) -> tf.data.Dataset:
+        """`ordered()`, `indices` (increasing) alone."""
+
+    def __repr__(self) -> str:
+        return (
+            f"<{type(self).__name__} {self.name}: {self.size} images, "
+            f"shape={self.image_shape}, dtype={self.dtype}>"
+        )

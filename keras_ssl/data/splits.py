@@ -1,0 +1,88 @@
+"""Images to train on, and labelled images to be judged by."""
+
+import os
+from typing import Any
+
+import numpy as np
+
+from keras_ssl.data.loading import load
+from keras_ssl.data.source import Source
+
+_HELD_OUT = 0.1  # of the labelled images, where a data set brings no test split
+_MOST_HELD_OUT = 2000
+_TEST_FOLDERS = ("val", "valid", "validation", "test")
+
+
+def splits(
+    spec: Any,
+    *,
+    test: Any = None,
+    image_size: int | None = None,
+    data_dir: str | os.PathLike | None = None,
+    seed: int = 0,
+) -> tuple[Source, Source | None]:
+    """The training source of `spec`, and a labelled one that training does not see.
+
+    The second is `test` where given; else the test split that the data set brings (TFDS "test" or
+    "validation", `.npz` `x_test`, a folder `val` or `test` beside `train`, `shapes`); else a tenth
+    of the labelled images, at most 2,000, chosen by `seed` and taken out of training; else None.
+
+    Args:
+        spec: as `load` takes it.
+        test: labelled images in the same forms.
+        image_size: pixels of `shapes`.
+        data_dir: where TFDS data sets lie.
+        seed: of the choice.
+
+    Raises:
+        ValueError: when a source cannot be read, or `test` has no labels.
+    """
+    options = {"image_size": image_size, "data_dir": data_dir}
+    names = _own_splits(spec, data_dir)
+    train = load(spec, split=names[0], **options)
+    if test is not None:
+        judged = load(test, **options)
+        if judged.labels is None:
+            raise ValueError(
+                f"`test` must have labels. Received: {judged}. Pass images in one folder a class, "
+                "for "
+                "instance, or leave `test` out."
+            )
+        return train, judged
+    if train.labels is None:
+        return train, None
+    if names[1]:
+        return train, load(spec, split=names[1], **options)
+    if not train.random_access:
+        return train, None
+    count = min(_MOST_HELD_OUT, int(_HELD_OUT * train.size))
+    if count < 2 or train.size - count < 2:
+        return train, None
+    order = np.random.default_rng(seed).permutation(train.size)
+    return train.subset(np.sort(order[count:])), train.subset(np.sort(order[:count]))
+
+
+def _own_splits(spec: Any, data_dir: Any) -> tuple[str | None, str | None]:
+    """Names of the training and the test split that a data set brings, None where it has none."""
+    if not isinstance(spec, str | os.PathLike):
+        return None, None
+    name = os.fspath(spec)
+    if name == "shapes":
+        return "train", "test"
+    if os.path.isdir(name):
+        folders = [f for f in _TEST_FOLDERS if os.path.isdir(os.path.join(name, f))]
+        train = os.path.isdir(os.path.join(name, "train"))
+        return ("train", folders[0]) if folders and train else (None, None)
+    if name.endswith(".npz"):
+        with np.load(name) as file:
+            return ("train", "test") if "x_test" in file.files else (None, None)
+    return None, _tfds_test(name, data_dir)
+
+
+def _tfds_test(name: str, data_dir: Any) -> str | None:
+    from keras_ssl.data import tfds_reader
+
+    if not tfds_reader.is_known(name, data_dir):
+        return None
+    known = tfds_reader.split_names(name, data_dir)
+    return next((split for split in ("test", "validation") if split in known), None)

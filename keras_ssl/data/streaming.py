@@ -1,0 +1,138 @@
+"""From a source to batches of views: shuffled, sharded, repeatable."""
+
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from keras_ssl.data import seeds
+from keras_ssl.data.source import Source
+
+
+def stream(
+    source: Source,
+    views: Callable,
+    batch_size: int,
+    seed: int,
+    *,
+    first_epoch: int = 0,
+    steps_per_epoch: int | None = None,
+    num_workers: int = 1,
+    worker: int = 0,
+    replicas_per_worker: int = 1,
+) -> tf.data.Dataset:
+    """Endless batches of views: epoch `first_epoch`, the next, and so on.
+
+    The order of an epoch is a function of (seed, epoch), an image's views one of (seed, epoch,
+    index): a stream that starts at a later
+    epoch goes on as one that came there by itself. Each epoch has exactly `steps_per_epoch`
+    batches; it begins its order again when it is too
+    short. In the place of an unreadable image comes another, chosen at random, so that no worker's
+    share moves.
+
+    Args:
+        source: a `Source`.
+        views: callable `(image, seed)` -> dict of tensors, such as `keras_ssl.views.simclr(32)`.
+        batch_size: images in a global batch.
+        seed: whole number.
+        first_epoch: epoch to start with.
+        steps_per_epoch: batches an epoch; by default `size // batch_size`.
+        num_workers: W, processes that share the global batch.
+        worker: w; this one gets rows [w * batch_size / W, (w + 1) * batch_size / W).
+        replicas_per_worker: R; the worker's rows come as R batches of batch_size / (W * R).
+
+    Returns:
+        Data set of dicts as `views` makes them, with the batch in front, and "index" (int64).
+
+    Raises:
+        ValueError: when the batch exceeds the source or cannot be shared evenly, or the images are
+            smaller than the views.
+    """
+    _check_batch(source, batch_size, num_workers, worker, replicas_per_worker)
+    _check_size(source, views)
+    if steps_per_epoch is not None and steps_per_epoch < 1:
+        raise ValueError(f"`steps_per_epoch` must be >= 1. Received: {steps_per_epoch}.")
+    steps = steps_per_epoch or source.size // batch_size
+    share = batch_size // num_workers
+    rows = (worker * share, (worker + 1) * share)
+    epoch_elements = _indexed_epoch if source.random_access else _sequential_epoch
+
+    def epoch_of(epoch: tf.Tensor) -> tf.data.Dataset:
+        return epoch_elements(source, seed, epoch, steps, batch_size, rows)
+
+    def make_views(index: tf.Tensor, raw: tf.Tensor, epoch_seed: tf.Tensor) -> dict:
+        image_seed = seeds.element_seed(epoch_seed, index)
+        if source.random_access:
+            image, actual = source.fetch(index, image_seed)
+        else:
+            image, actual = source.decode(raw), index
+        if actual is not index:
+            image_seed = seeds.element_seed(epoch_seed, actual)
+        return {**views(image, image_seed), "index": actual}
+
+    epochs = tf.data.Dataset.counter(first_epoch, dtype=tf.int64)
+    elements = epochs.flat_map(epoch_of)
+    made = elements.map(make_views, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    batches = made.batch(share // replicas_per_worker, drop_remainder=True)
+    options = tf.data.Options()
+    options.deterministic = True
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+    return batches.prefetch(tf.data.AUTOTUNE).with_options(options)
+
+
+def _indexed_epoch(source, seed, epoch, steps, batch_size, rows) -> tf.data.Dataset:
+    """(index, nothing, the epoch's seed) of the rows wanted, found among indices alone."""
+    order = source.order(seed, epoch)
+    positions = tf.range(steps * batch_size, dtype=tf.int64) % source.size
+    positions = tf.reshape(positions, (steps, batch_size))[:, rows[0] : rows[1]]
+    indices = tf.gather(order, tf.reshape(positions, [-1]))
+    key = seeds.epoch_seed(seed, seeds.VIEWS, epoch)
+    keys = tf.repeat(key[None], tf.size(indices), axis=0)
+    return tf.data.Dataset.from_tensor_slices((indices, indices, keys))
+
+
+def _sequential_epoch(source, seed, epoch, steps, batch_size, rows) -> tf.data.Dataset:
+    """(index, raw image, the epoch's seed) of the rows wanted, before decoding."""
+    key = seeds.epoch_seed(seed, seeds.VIEWS, epoch)
+    elements = source.shuffled_raw(seed, epoch).repeat().take(steps * batch_size)
+    if rows != (0, batch_size):
+        elements = elements.enumerate().filter(
+            lambda place, _: (place % batch_size >= rows[0]) & (place % batch_size < rows[1])
+        )
+        elements = elements.map(lambda _, element: element)
+    return elements.map(lambda index, raw: (index, raw, key))
+
+
+def _check_batch(source, batch_size, num_workers, worker, replicas_per_worker) -> None:
+    if batch_size < 1 or min(num_workers, replicas_per_worker) < 1:
+        raise ValueError(
+            "`batch_size`, `num_workers` and `replicas_per_worker` must be >= 1. "
+            f"Received: {batch_size}, {num_workers}, {replicas_per_worker}."
+        )
+    if not 0 <= worker < num_workers:
+        raise ValueError(
+            f"`worker` must be from 0 to num_workers - 1. Received: worker={worker}, "
+            f"num_workers={num_workers}."
+        )
+    if batch_size > source.size:
+        raise ValueError(
+            f"`batch_size` must not exceed the number of images. Received: batch_size={batch_size} "
+            f"and {source.size} images in {source.name}. Use a smaller batch_size."
+        )
+    parts = num_workers * replicas_per_worker
+    if batch_size % parts:
+        raise ValueError(
+            f"`batch_size` must be a multiple of the {parts} replicas ({num_workers} workers with "
+            f"{replicas_per_worker} each). Received: batch_size={batch_size}. "
+            f"Use {max(1, batch_size // parts) * parts}."
+        )
+
+
+def _check_size(source: Source, views: Callable) -> None:
+    size = getattr(views, "image_size", None)
+    if size is not None and any(own < wanted for own, wanted in zip(source.typical_size, size)):
+        raise ValueError(
+            f"Images must not be smaller than the views. Received: images of {source.typical_size} "
+            f"pixels (height, width; the median where they differ) in {source.name}, views of "
+            f"{tuple(size)}. Use views of at most {min(source.typical_size)} pixels, or resize the "
+            "images before."
+        )
