@@ -1,0 +1,254 @@
+"""From the figures of `monitors` to a plain verdict on a run: is it healthy, and if not, why.
+
+Pure functions of rows of numbers; `callbacks.CollapseMonitor` collects the rows.
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from keras_ssl.evaluation import monitors
+
+STATUSES = ("healthy", "warning", "dimensional collapse", "collapsed", "diverged")
+FIGURES = ("std", "rankme", "effective_rank", "uniformity", "dead")
+NAMES = {"embedding": "projector outputs", "features": "backbone features"}
+
+LOW_STD = 0.1  # the usual alarm for std * sqrt(D); a deep untrained ResNet lies near it
+NO_STD = 0.01  # a point, whatever the network was before training
+LOW_UNIFORMITY = -0.5
+PATIENCE = 3  # epochs after which what has not moved is worth a word
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+    """What the figures say of a run.
+
+    Attributes:
+        status: "healthy", "warning", "dimensional collapse", "collapsed" or "diverged".
+        message: what is seen, the likely cause and the next step, in plain sentences.
+    """
+
+    status: str
+    message: str
+
+    @property
+    def severity(self) -> int:
+        """0 for healthy up to 4 for diverged."""
+        return STATUSES.index(self.status)
+
+
+def collapse_figures(embeddings: Any, prefix: str = "features") -> dict[str, float]:
+    """The label-free figures of one set of embeddings, by name.
+
+    Args:
+        embeddings: array (N, D), N >= 2.
+        prefix: "features" for the backbone, "embedding" for the projector.
+
+    Returns:
+        `<prefix>_std` (times sqrt(D), 1 = isotropic), `_rankme`, `_effective_rank`,
+        `_uniformity`, `_dead` (fraction); all NaN if an embedding is not finite; and
+        `<prefix>_max_rank` = min(N - 1, D), the most that `_effective_rank` can be.
+    """
+    z = monitors.to_numpy(embeddings)
+    if np.isfinite(z).all():
+        values = (
+            monitors.feature_std(z),
+            monitors.rankme(z),
+            monitors.effective_rank(z),
+            monitors.uniformity(z),
+            monitors.dead_dimensions(z),
+        )
+    else:
+        values = (math.nan,) * len(FIGURES)
+    figures = {f"{prefix}_{name}": value for name, value in zip(FIGURES, values, strict=True)}
+    return figures | {f"{prefix}_max_rank": float(min(z.shape[0] - 1, z.shape[1]))}
+
+
+def diagnose(
+    history: Sequence[Mapping[str, float]], untrained: Mapping[str, float] | None = None
+) -> Verdict:
+    """The verdict on the last row of a history.
+
+    Thresholds are those in use (std * sqrt(D) < 0.1, uniformity > -0.5, RankMe halved from one
+    epoch to the next), but read against the untrained network where its figures are known:
+    pooled ReLU features of a fresh deep network share a large mean, which alone passes the
+    alarms (a fresh ResNet-18 on photographs has std * sqrt(D) 0.09 and uniformity -0.04).
+
+    Args:
+        history: one mapping per epoch, oldest first, as `collapse_figures` names them, and
+            "loss" where known.
+        untrained: the same figures of the network before training.
+
+    Returns:
+        the gravest finding; of equals, that of the projector, where a loss acts first.
+
+    Raises:
+        ValueError: `history` is empty.
+    """
+    if not history:
+        raise ValueError("`history` must hold at least one row. Received: none.")
+    findings = _loss(history)
+    for prefix in NAMES:
+        if f"{prefix}_std" in history[-1]:
+            findings += _space(history, untrained or {}, prefix)
+    worst = max((f.severity for f in findings), default=0)
+    grave = [f.message for f in findings if f.severity == worst]
+    if worst > 0:
+        return Verdict(STATUSES[worst], grave[0])
+    return Verdict("healthy", _healthy(history))
+
+
+def _space(
+    history: Sequence[Mapping[str, float]], untrained: Mapping[str, float], prefix: str
+) -> list[Verdict]:
+    """Findings on one space: features or embedding."""
+    start, *trained = (
+        {name: row.get(f"{prefix}_{name}", math.nan) for name in (*FIGURES, "max_rank")}
+        for row in (untrained, *history)
+    )
+    start = start if math.isfinite(start["std"]) else None
+    trained = [row for row in trained[:-1] if math.isfinite(row["std"])] + trained[-1:]
+    now, name = trained[-1], NAMES[prefix]
+    if not math.isfinite(now["std"]):
+        return [_diverged(name)]
+    found = [_point(now, start, trained, name), _rank(now, start, trained, name)]
+    found += [_dead(now, start, name), _cone(now, start, trained, name)]
+    return [finding for finding in found if finding]
+
+
+def _diverged(name: str) -> Verdict:
+    return Verdict(
+        "diverged",
+        f"The {name} hold NaN or infinity. The likely cause is a learning rate that is too high, "
+        "or float16 without loss scaling. Go back to the last good checkpoint, lower the learning "
+        "rate or lengthen the warm-up, and check that images are uint8 or floats in [0, 1].",
+    )
+
+
+def _point(now: dict, start: dict | None, trained: list, name: str) -> Verdict | None:
+    """All images at nearly one point: std * sqrt(D) towards 0, from what it has been."""
+    std = now["std"]
+    best = max(row["std"] for row in [*trained, *([start] if start else [])])
+    fallen = std < LOW_STD and std < 0.5 * best or std < 3 * LOW_STD and std < 0.25 * best
+    if std < NO_STD or fallen:
+        before = f" (it has been {best:.3f})" if fallen else ""
+        return Verdict(
+            "collapsed",
+            f"All images map to nearly one point: the {name} have std*sqrt(D) {std:.4f}{before}, "
+            "where 1 is an even spread. The likely cause is an objective that a constant can "
+            "satisfy: a stop-gradient or predictor that is missing, a teacher that moves too fast, "
+            "or a learning rate that is too high. Check these, lower the learning rate, and "
+            "check that the views differ and that the weights of a variance or covariance term "
+            "are not zero; then start anew, since collapse rarely heals.",
+        )
+    if std < LOW_STD and (start is None or len(trained) > PATIENCE):
+        return Verdict(
+            "warning",
+            f"The {name} lie close together: std*sqrt(D) is {std:.3f}, "
+            "where 1 is an even spread. The likely cause is that little has been learnt yet. "
+            "Look whether the loss still falls; if it does not, check that the views differ and "
+            "raise the learning rate.",
+        )
+    return None
+
+
+def _rank(now: dict, start: dict | None, trained: list, name: str) -> Verdict | None:
+    """Images spread along few directions: the rank towards 1."""
+    rank, most = now["effective_rank"], now["max_rank"]
+    if not most < 8 and rank < np.fmax(2.0, 0.02 * most):
+        return Verdict(
+            "dimensional collapse",
+            f"The {name} use about {rank:.1f} of {most:.0f} possible directions, so most of their "
+            "space is wasted. The likely cause is that a few strong cues solve the task (colour, "
+            "position), or that the loss does not push dimensions apart. Strengthen the "
+            "augmentation that removes such cues, raise the batch size or the covariance weight, "
+            "or lower the temperature.",
+        )
+    fallen = len(trained) > 1 and now["rankme"] < 0.5 * trained[-2]["rankme"]
+    shrunk = start and rank < 0.15 * start["effective_rank"]
+    if fallen or shrunk:
+        seen = (
+            f"RankMe fell from {trained[-2]['rankme']:.1f} to {now['rankme']:.1f} in one epoch"
+            if fallen
+            else f"effective rank is {rank:.1f}, untrained it was {start['effective_rank']:.1f}"
+        )
+        return Verdict(
+            "warning",
+            f"The {name} lose directions: {seen}. The likely cause is a learning rate that is too "
+            "high, or the beginning of a dimensional collapse. Watch the next epochs and the kNN "
+            "accuracy; if both go on falling, lower the learning rate.",
+        )
+    return None
+
+
+def _dead(now: dict, start: dict | None, name: str) -> Verdict | None:
+    """Dimensions that no longer vary."""
+    dead = now["dead"]
+    grown = dead - (start["dead"] if start else 0.0)
+    if dead < 0.25 or (dead < 0.5 and grown < 0.2):
+        return None
+    return Verdict(
+        "dimensional collapse" if dead >= 0.5 else "warning",
+        f"{100 * dead:.0f} % of the dimensions of the {name} hardly vary from image to image. "
+        "The likely cause is units that have died (a learning rate too high, weight decay too "
+        "strong) or a loss that does not need them. Lower the learning rate or the weight decay; "
+        "with VICReg or Barlow Twins raise the variance or covariance weight.",
+    )
+
+
+def _cone(now: dict, start: dict | None, trained: list, name: str) -> Verdict | None:
+    """Embeddings drawn into a narrow cone: uniformity towards 0, from what it has been."""
+    value = now["uniformity"]
+    best = min(row["uniformity"] for row in [*trained, *([start] if start else [])])
+    if value > LOW_UNIFORMITY and value > 0.5 * best:
+        return Verdict(
+            "warning",
+            f"The {name} draw together: uniformity is {value:.2f}, it has been {best:.2f} "
+            "(lower is more even). The likely cause is the beginning of a collapse. Watch std "
+            "and kNN accuracy over the next epochs; if they fall too, check the stop-gradient "
+            "and predictor, and lower the learning rate.",
+        )
+    return None
+
+
+def _loss(history: Sequence[Mapping[str, float]]) -> list[Verdict]:
+    losses = [row["loss"] for row in history if "loss" in row]
+    if losses and not math.isfinite(losses[-1]):
+        return [
+            Verdict(
+                "diverged",
+                f"The loss is {losses[-1]}. The likely cause is a learning rate that is too high, "
+                "or float16 without loss scaling. Go back to the last good checkpoint and lower "
+                "the learning rate or lengthen the warm-up.",
+            )
+        ]
+    finite = [loss for loss in losses if math.isfinite(loss)]
+    if len(finite) < PATIENCE:
+        return []
+    scale = max(abs(loss) for loss in finite)
+    if max(finite) - min(finite) <= 1e-3 * scale:
+        return [
+            Verdict(
+                "warning",
+                f"The loss has stood at {finite[-1]:.4g} for {len(finite)} epochs. The likely "
+                "cause is a learning rate near zero, frozen weights, or outputs that are constant "
+                "from the start. Check the learning rate, that the backbone is trainable, and "
+                "that the views differ.",
+            )
+        ]
+    return []
+
+
+def _healthy(history: Sequence[Mapping[str, float]]) -> str:
+    row = history[-1]
+    seen = [
+        f"the {name} have std*sqrt(D) {row[f'{prefix}_std']:.2f} and use about "
+        f"{row.get(f'{prefix}_effective_rank', math.nan):.0f} directions"
+        for prefix, name in NAMES.items()
+        if f"{prefix}_std" in row
+    ]
+    tail = "; ".join(seen) if seen else "the loss is finite"
+    return f"No sign of collapse: {tail}. Judge the quality by kNN accuracy or a linear probe."

@@ -1,0 +1,293 @@
+"""One HTML page on a run: verdict, curves, views, nearest neighbours, a map of the embeddings.
+
+The page is a single file: no scripts, no network, inline SVG and PNG, light and dark.
+"""
+
+import html
+import math
+import os
+import pathlib
+import tempfile
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from sklearn.decomposition import PCA
+from sklearn.manifold import TSNE
+
+from keras_ssl.report_parts import PAGE, chart, epoch_table, picture, scatter, table, text
+
+MAP_POINTS, QUERIES, NEIGHBOURS, GRID_ROWS, GRID_COLUMNS = 1000, 8, 6, 12, 10
+PANELS = (  # title, columns of the metrics, what the reader should know
+    ("Loss", ("loss",), ""),
+    ("kNN accuracy", ("knn",), "higher is better"),
+    ("Spread, std·√D", ("features_std", "embedding_std"), "0 is collapse, 1 is even"),
+    ("RankMe", ("features_rankme", "embedding_rankme"), "directions in use"),
+    ("Effective rank", ("features_effective_rank", "embedding_effective_rank"), "centred"),
+    ("Uniformity", ("features_uniformity", "embedding_uniformity"), "lower is more even"),
+    ("Alignment", ("features_alignment", "embedding_alignment"), "distance of two views"),
+    ("Dead dimensions", ("features_dead", "embedding_dead"), "fraction"),
+)
+TONES = {
+    "healthy": "good",
+    "warning": "warn",
+    "dimensional collapse": "bad",
+    "collapsed": "bad",
+    "diverged": "bad",
+}
+
+
+def write_report(
+    path: str | os.PathLike,
+    *,
+    title: str,
+    settings: Mapping[str, Any],
+    metrics: Sequence[Mapping[str, Any]],
+    views: Any = None,
+    images: Any = None,
+    features: Any = None,
+    labels: Any = None,
+    class_names: Sequence[str] | None = None,
+    verdict: Any = None,
+    extra: Mapping[str, Any] | None = None,
+    untrained_features: Any = None,
+) -> pathlib.Path:
+    """Write the report of a run; the file appears whole or not at all.
+
+    Args:
+        path: the HTML file; its folder is made if need be.
+        title: heading of the page.
+        settings: what the run was made with, as a table.
+        metrics: a row per epoch: "epoch", "loss", "knn", "features_std" and whatever else is
+            known; values that are missing or not finite leave gaps.
+        views: (n, V, H, W, C), V views of n images as the model sees them; 12 rows are shown.
+        images: (N, H, W, C), uint8 or floats in [0, 1], any number of channels.
+        features: (N, D) of those images, for neighbours and map.
+        labels: (N,) integer classes of the images, for colours and right or wrong.
+        class_names: name of each class.
+        verdict: a `Verdict`, or a mapping with "status" and "message", or a text.
+        extra: results by name, shown at the top.
+        untrained_features: (N, D) of the same images before training, to compare neighbours.
+
+    Returns:
+        the path.
+
+    Raises:
+        ValueError: features, labels and images differ in number, or `views` is not 5-D.
+    """
+    images, features, labels, untrained = (
+        None if array is None else np.asarray(array)
+        for array in (images, features, labels, untrained_features)
+    )
+    _check(images, features, labels, untrained, views)
+    sections = [_results(extra), _curves(metrics)]
+    if views is not None:
+        sections.append(_views(np.asarray(views)))
+    if features is not None and not np.isfinite(features).all():
+        note = "<p>The features hold NaN or infinity, so there is nothing to show.</p>"
+        sections.append(_section("Features", "", note))
+    elif features is not None:
+        if images is not None and len(features) > 2:
+            sections.append(_neighbours(images, features, untrained, labels, class_names))
+        if len(features) > 2:
+            sections.append(_map(features, labels, class_names))
+    sections += [
+        _section("Settings", "", table(settings or {"": "none given"})),
+        epoch_table(metrics),
+    ]
+    page = PAGE.replace("{{title}}", html.escape(str(title)))
+    page = page.replace("{{verdict}}", _verdict(verdict)).replace("{{body}}", "".join(sections))
+    return _write(pathlib.Path(path), page)
+
+
+def _check(images: Any, features: Any, labels: Any, untrained: Any, views: Any) -> None:
+    counts = {
+        name: len(array)
+        for name, array in (
+            ("images", images),
+            ("features", features),
+            ("labels", labels),
+            ("untrained_features", untrained),
+        )
+        if array is not None
+    }
+    if len(set(counts.values())) > 1:
+        raise ValueError(
+            "`images`, `features`, `labels` and `untrained_features` must describe the same "
+            f"images. Received: {counts} of them."
+        )
+    if views is not None and np.ndim(views) not in (5, 6):
+        raise ValueError(
+            "`views` must have the shape (images, views, height, width, channels). "
+            f"Received: shape {np.shape(views)}."
+        )
+
+
+def _write(path: pathlib.Path, page: str) -> pathlib.Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".report-", suffix=".html")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(page)
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except BaseException:
+        pathlib.Path(name).unlink(missing_ok=True)
+        raise
+    return path
+
+
+def _section(title: str, note: str, body: str) -> str:
+    note = f"<p class='note'>{note}</p>" if note else ""
+    return f"<section><h2>{html.escape(title)}</h2>{note}{body}</section>"
+
+
+def _verdict(verdict: Any) -> str:
+    if verdict is None:
+        return ""
+    if isinstance(verdict, str):
+        verdict = {"status": "", "message": verdict}
+    elif not isinstance(verdict, Mapping):
+        verdict = {"status": verdict.status, "message": verdict.message}
+    status, message = str(verdict["status"]), html.escape(str(verdict["message"]))
+    name = f"<strong>{html.escape(status.capitalize())}</strong>" if status else ""
+    return f"<div class='verdict {TONES.get(status, 'plain')}'>{name}<p>{message}</p></div>"
+
+
+def _results(extra: Mapping[str, Any] | None) -> str:
+    """Short values as large figures, long ones as a table below."""
+    shown = {str(name): text(value) for name, value in (extra or {}).items()}
+    if not shown:
+        return ""
+    long = {name: value for name, value in shown.items() if len(value) > 20}
+    tiles = "".join(
+        f"<div class='tile'><b>{html.escape(value)}</b>{html.escape(name)}</div>"
+        for name, value in shown.items()
+        if name not in long
+    )
+    below = table(long) if long else ""
+    return f"<section><div class='tiles'>{tiles}</div>{below}</section>"
+
+
+def _number(value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return math.nan
+
+
+def _curves(metrics: Sequence[Mapping[str, Any]]) -> str:
+    known = {name for _, names, _ in PANELS for name in names}
+    names = dict.fromkeys(str(name) for row in metrics for name in row)
+    others = [n for n in names if n not in known and n != "epoch" and not n.endswith("_max_rank")]
+    panels = [*PANELS, *((name.replace("_", " "), (name,), "") for name in others)]
+    epochs = [_number(row.get("epoch", place)) for place, row in enumerate(metrics)]
+    charts = []
+    for title, columns, note in panels:
+        series = {c: [_number(row.get(c)) for row in metrics] for c in columns}
+        series = {c: v for c, v in series.items() if np.isfinite(v).any()}
+        if series:
+            charts.append(chart(title, note, epochs, series))
+    if not charts:
+        return ""
+    return _section("Training", "", f"<div class='charts'>{''.join(charts)}</div>")
+
+
+def _views(views: np.ndarray) -> str:
+    rows = "".join(
+        f"<div class='strip'>{''.join(picture(view) for view in row[:GRID_COLUMNS])}</div>"
+        for row in views[:GRID_ROWS]
+    )
+    note = "Each group is one image, as the model sees it under different draws."
+    return _section("Views", note, f"<div class='strips'>{rows}</div>")
+
+
+def _neighbours(
+    images: np.ndarray,
+    features: np.ndarray,
+    untrained: np.ndarray | None,
+    labels: np.ndarray | None,
+    class_names: Sequence[str] | None,
+) -> str:
+    queries = _queries(len(images), labels)
+    spaces = {"trained": features}
+    if untrained is not None and np.isfinite(untrained).all():
+        spaces["untrained"] = untrained
+    found = {name: _nearest(space, queries) for name, space in spaces.items()}
+    body = ""
+    for place, query in enumerate(queries):
+        own = None if labels is None else labels[query]
+        cells = f"<td>{picture(images[query], label=_class(own, class_names))}</td>"
+        for name in spaces:
+            tags = ""
+            for near in found[name][place]:
+                other = None if labels is None else labels[near]
+                kind = "" if own is None or own < 0 else ("right" if other == own else "wrong")
+                tags += picture(images[near], kind, _class(other, class_names))
+            cells += f"<td><div class='strip'>{tags}</div></td>"
+        body += f"<tr>{cells}</tr>"
+    heads = "".join(f"<th>{name} encoder: nearest first</th>" for name in spaces)
+    note = "By cosine similarity of features, among the images shown to the monitor."
+    if labels is not None:
+        note += " A line below: green is the query's class, dashed red another."
+    table = f"<div class='scroll'><table class='near'><tr><th>query</th>{heads}</tr>{body}</table>"
+    return _section("Nearest neighbours", note, table + "</div>")
+
+
+def _queries(count: int, labels: np.ndarray | None) -> np.ndarray:
+    """A few images, the same for every run on the same set; of different classes where known."""
+    order = np.random.default_rng(0).permutation(count)
+    if labels is not None:
+        _, first = np.unique(labels[order], return_index=True)
+        order = np.concatenate([order[np.sort(first)], np.delete(order, first)])
+    return order[:QUERIES]
+
+
+def _nearest(features: np.ndarray, queries: np.ndarray) -> np.ndarray:
+    unit = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
+    similarity = unit[queries] @ unit.T
+    similarity[np.arange(len(queries)), queries] = -np.inf
+    count = min(NEIGHBOURS, len(features) - 1)
+    return np.argsort(-similarity, axis=1, kind="stable")[:, :count]
+
+
+def _class(label: Any, class_names: Sequence[str] | None) -> str:
+    if label is None or label < 0:
+        return ""
+    named = class_names is not None and int(label) < len(class_names)
+    return str(class_names[int(label)]) if named else f"class {int(label)}"
+
+
+def _map(features: np.ndarray, labels: np.ndarray | None, class_names: Sequence[str] | None) -> str:
+    chosen = np.random.default_rng(0).permutation(len(features))[:MAP_POINTS]
+    points, method = _project(features[chosen])
+    note = f"{len(chosen)} images, {method} of their features. "
+    if labels is None:
+        note += "No labels were given."
+        groups = {"": points}
+    else:
+        names = [_class(label, class_names) or "no label" for label in labels[chosen]]
+        order = sorted(set(names))
+        note += f"Coloured by class ({len(order)}), which training has not seen."
+        groups = {n: points[[name == n for name in names]] for n in order}
+    return _section("Map of the embeddings", note, scatter(groups))
+
+
+def _project(features: np.ndarray) -> tuple[np.ndarray, str]:
+    """Two coordinates for each row, and the name of the method."""
+    features = features.astype(np.float64)
+    features = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # features that do not vary at all
+        parts = min(50, *features.shape)
+        reduced = np.nan_to_num(PCA(parts, random_state=0).fit_transform(features))
+        if len(features) >= 30 and reduced.shape[1] > 1 and reduced.std() > 1e-6:
+            # Scaled so that a tight cone of features is spread like any other.
+            reduced = reduced / reduced[:, 0].std()
+            perplexity = min(30.0, len(features) / 4)
+            tsne = TSNE(2, perplexity=perplexity, max_iter=500, init="pca", random_state=0)
+            return tsne.fit_transform(reduced), "t-SNE"
+    if reduced.shape[1] < 2:
+        reduced = np.concatenate([reduced, np.zeros((len(reduced), 1))], axis=1)
+    return reduced[:, :2], "PCA"

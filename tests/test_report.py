@@ -1,0 +1,168 @@
+import html.parser
+import re
+
+import numpy as np
+import pytest
+
+from keras_ssl import report
+from keras_ssl.evaluation import Verdict
+
+RNG = np.random.default_rng(0)
+IMAGES = RNG.integers(0, 256, (60, 16, 16, 3)).astype(np.uint8)
+LABELS = np.arange(60) % 5
+FEATURES = np.eye(5)[LABELS] @ RNG.normal(size=(5, 16)) + 0.1 * RNG.normal(size=(60, 16))
+METRICS = [
+    {"epoch": 0, "knn": 0.2, "features_std": 0.1, "embedding_std": 0.1},
+    {"epoch": 1, "loss": 5.0, "knn": float("nan"), "features_std": 0.2, "embedding_std": 0.3},
+    {"epoch": 2, "loss": 4.0, "knn": 0.4, "features_std": 0.3, "embedding_std": 0.5, "kl": 1.0},
+]
+
+
+class Page(html.parser.HTMLParser):
+    """Tags that do not close, and addresses that the page points to."""
+
+    VOID = {"meta", "img", "br"}
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.tags, self.addresses, self.text = [], [], [], ""
+        self.feed(text)
+        assert not self.open
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        if tag not in self.VOID:
+            self.open.append(tag)
+        self.addresses += [v for k, v in attrs if k in ("src", "href", "xlink:href")]
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+        if tag not in self.VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def write(path, **kwargs):
+    arguments = {"title": "SimCLR on shapes", "settings": {"epochs": 2}, "metrics": METRICS}
+    report.write_report(path, **(arguments | kwargs))
+    text = path.read_text(encoding="utf-8")
+    return text, Page(text)
+
+
+def full(path, **kwargs):
+    arguments = {
+        "views": RNG.random((4, 2, 16, 16, 3)),
+        "images": IMAGES,
+        "features": FEATURES,
+        "untrained_features": RNG.normal(size=(60, 8)),
+        "labels": LABELS,
+        "class_names": ["ant", "bee", "cat", "dog", "elk"],
+        "verdict": Verdict("collapsed", "All images map to nearly one point."),
+        "extra": {"kNN accuracy": 0.51234, "note": "a long text that is no large figure"},
+    }
+    return write(path, **(arguments | kwargs))
+
+
+def test_page_is_whole_and_points_nowhere(tmp_path):
+    text, page = full(tmp_path / "new" / "report.html")
+    for part in ("Collapsed", "nearly one point", "0.5123", "Loss", "Spread", "Views", "Settings"):
+        assert part in page.text
+    for part in ("Nearest neighbours", "untrained encoder", "t-SNE", "Coloured by class (5)"):
+        assert part in page.text
+    assert "script" not in page.tags
+    assert all(a.startswith(("data:image/png;base64,", "#")) for a in page.addresses)
+    assert not re.search(r"url\((?!#)|@import", text)
+    # Addresses may stand in the names of XML name spaces, and nowhere else.
+    assert not re.search(r"https?://", re.sub(r"xmlns(:\w+)?=\"[^\"]*\"|<!DOCTYPE[^>]*>", "", text))
+    # 4 images with 2 views; 8 queries with 6 neighbours in each of two spaces.
+    assert page.tags.count("img") == 8 + 8 * (1 + 2 * 6)
+    assert text.count("class='right pixel'") > text.count("class='wrong pixel'") > 0
+    assert not any(token in text for token in report.chart.__globals__["TOKENS"].values())
+
+
+def test_little_is_enough(tmp_path):
+    text, page = write(tmp_path / "r.html", metrics=[], settings={})
+    assert "svg" not in page.tags and "img" not in page.tags
+    _, page = write(tmp_path / "r.html", metrics=[{"loss": float("nan")}, {"loss": 2.0}])
+    assert page.tags.count("svg") == 1
+    _, page = write(tmp_path / "r.html", features=FEATURES)
+    assert "No labels were given" in page.text and "Nearest neighbours" not in page.text
+
+
+def test_missing_and_infinite_values_leave_gaps(tmp_path):
+    metrics = [{"epoch": e, "loss": v} for e, v in enumerate([1.0, None, "", np.inf, np.nan, 2.0])]
+    _, page = write(tmp_path / "r.html", metrics=metrics)
+    assert page.tags.count("svg") == 1
+
+
+def test_text_is_escaped(tmp_path):
+    evil = "<script>alert('x')</script>&\"'"
+    text, page = full(
+        tmp_path / "r.html",
+        title=evil,
+        settings={evil: evil},
+        extra={evil: evil},
+        class_names=[evil] * 5,
+        verdict={"status": evil, "message": evil},
+        metrics=[{"epoch": 0, evil: 1.0}],
+    )
+    assert "<script" not in text and "script" not in page.tags
+    assert page.text.lower().count("<script>alert('x')</script>&\"'") >= 6
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 7])
+def test_any_number_of_channels(tmp_path, channels):
+    images = RNG.random((12, 10, 14, channels)).astype(np.float32)
+    views = RNG.normal(size=(3, 4, 10, 14, channels))
+    _, page = write(tmp_path / "r.html", images=images, features=FEATURES[:12], views=views)
+    assert page.tags.count("img") == 12 + 8 * 7
+    assert "PCA of their features" in page.text
+
+
+def test_clips_show_a_frame(tmp_path):
+    clips = RNG.random((6, 2, 5, 8, 8, 3))
+    _, page = write(tmp_path / "r.html", views=clips)
+    assert page.tags.count("img") == 12
+
+
+@pytest.mark.parametrize(
+    "features", [np.ones((60, 4)), np.zeros((60, 4)), FEATURES[:, :1], FEATURES * np.nan]
+)
+def test_collapsed_features_still_make_a_page(tmp_path, features):
+    _, page = full(tmp_path / "r.html", features=features)
+    assert ("NaN or infinity" in page.text) == bool(np.isnan(features).any())
+
+
+def test_neighbours_are_the_nearest():
+    near = report._nearest(FEATURES, np.array([0, 7]))
+    unit = FEATURES / np.linalg.norm(FEATURES, axis=1, keepdims=True)
+    for row, query in zip(near, (0, 7)):
+        order = [j for j in np.argsort(-(unit @ unit[query])) if j != query]
+        assert list(row) == order[:6]
+
+
+def test_a_failed_write_leaves_the_old_page(tmp_path, monkeypatch):
+    path = tmp_path / "r.html"
+    write(path)
+    before = path.read_bytes()
+
+    def fail(*_):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(report.os, "replace", fail)
+    with pytest.raises(OSError, match="disk full"):
+        report.write_report(path, title="b", settings={}, metrics=[])
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["r.html"]
+
+
+def test_errors_say_what_is_wrong(tmp_path):
+    with pytest.raises(ValueError, match="same images. Received: .*59"):
+        full(tmp_path / "r.html", labels=LABELS[:59])
+    with pytest.raises(ValueError, match="`views` must have the shape"):
+        full(tmp_path / "r.html", views=np.zeros((4, 16, 16, 3)))
