@@ -1,0 +1,193 @@
+"""What a method needs to know of the other replicas; the only file that names `tf.distribute`.
+
+On TensorFlow a training step runs once on every replica, on its share of the global batch: these
+functions gather the shares. On JAX the step is written for the global batch and the compiler shards
+it, so one "replica" is all there is and the same functions are identities. A method calls them
+without asking which case it is in.
+"""
+
+import contextlib
+from collections.abc import Callable
+
+import keras
+
+_TENSORFLOW = keras.backend.backend() == "tensorflow"
+
+if _TENSORFLOW:
+    import tensorflow as tf
+
+
+def num_replicas() -> int:
+    """Number of replicas among which the global batch is divided inside a training step."""
+    return tf.distribute.get_strategy().num_replicas_in_sync if _TENSORFLOW else 1
+
+
+def _replica_context():
+    """The context of this replica, or None where nothing is divided."""
+    if not _TENSORFLOW or num_replicas() == 1:
+        return None
+    return tf.distribute.get_replica_context()
+
+
+def all_gather(x):
+    """Concatenate `x` of all replicas along the first axis, in replica order; differentiable.
+
+    The gradient of a loss that every replica computes from the gathered tensor is, after the sum
+    over replicas that the optimizer makes and the division by their number in `SSLModel.minimize`,
+    the gradient of that loss for one device.
+
+    Args:
+        x: tensor `(n, ...)`, the share of this replica; n is the same on all.
+
+    Returns:
+        Tensor `(replicas * n, ...)`, the same on every replica.
+    """
+    context = _replica_context()
+    return x if context is None else context.all_gather(x, axis=0)
+
+
+def replica_mean(x):
+    """Mean of `x` over the replicas; differentiable."""
+    context = _replica_context()
+    return x if context is None else context.all_reduce(tf.distribute.ReduceOp.MEAN, x)
+
+
+def global_moments(x, axes):
+    """Mean and biased variance of `x` over `axes` and over all replicas.
+
+    Every replica contributes its own mean and its own variance around that mean, and these are
+    merged (Chan et al. 1979): one collective of `2 C + 1` numbers a replica, and no difference of
+    large squares.
+
+    Args:
+        x: tensor with channels last.
+        axes: the axes to reduce, all but the last.
+
+    Returns:
+        Two float32 tensors `(C,)`.
+    """
+    x = keras.ops.cast(x, "float32")
+    mean, variance = keras.ops.moments(x, axes=axes)
+    if _replica_context() is None:
+        return mean, variance
+    shape = tf.shape(x)
+    count = tf.cast(tf.reduce_prod(tf.gather(shape, list(axes))), "float32")
+    share = tf.concat([count[None], mean, variance], axis=0)[None]
+    shares = all_gather(share)
+    counts, means, variances = tf.split(shares, [1, mean.shape[0], variance.shape[0]], axis=1)
+    weights = counts / tf.reduce_sum(counts)
+    mean = tf.reduce_sum(weights * means, axis=0)
+    return mean, tf.reduce_sum(weights * (variances + tf.square(means - mean)), axis=0)
+
+
+def fused_batch_norm(x, gamma, beta, epsilon: float):
+    """Normalise `(B, H, W, C)` by its own statistics, in one kernel.
+
+    Returns:
+        `(y, mean, variance)`, the variance biased, or None where the kernel does not apply: another
+        backend, several replicas (the statistics must be global) or another rank.
+    """
+    if not _TENSORFLOW or num_replicas() > 1 or len(x.shape) != 4:
+        return None
+    y, mean, unbiased, _, _, _ = tf.raw_ops.FusedBatchNormV3(
+        x=x, scale=gamma, offset=beta, mean=[], variance=[], epsilon=epsilon, is_training=True
+    )
+    shape = tf.shape(x)
+    count = tf.cast(shape[0] * shape[1] * shape[2], unbiased.dtype)
+    return y, mean, unbiased * (tf.maximum(count, 2.0) - 1.0) / tf.maximum(count, 2.0)
+
+
+def check_batch_size(batch_size: int) -> None:
+    """Raise unless the replicas of the current strategy divide the global batch."""
+    replicas = parallel_devices()
+    if batch_size % replicas:
+        raise ValueError(
+            f"`batch_size` is the global batch and must be a multiple of the {replicas} replicas "
+            "in use. "
+            f"Received: batch_size={batch_size}. Use "
+            f"{max(replicas, batch_size // replicas * replicas)}, for instance."
+        )
+
+
+def parallel_devices() -> int:
+    """Number of devices that share a global batch, whatever the backend calls them."""
+    if _TENSORFLOW:
+        return num_replicas()
+    distribution = keras.distribution.distribution()
+    if distribution is None:
+        return 1
+    mesh = distribution.device_mesh
+    return mesh.shape[mesh.axis_names.index(distribution.batch_dim_name)]
+
+
+def feed(make_dataset: Callable, batch_size: int, strategy=None):
+    """Turn a maker of per-replica batches into what `fit` iterates over.
+
+    Args:
+        make_dataset: function `(num_workers, worker, replicas_per_worker) -> tf.data.Dataset`.
+        batch_size: the global batch.
+        strategy: the strategy of the model; the current one by default.
+
+    Returns:
+        A `tf.data.Dataset`, or a distributed dataset under a strategy with several replicas.
+    """
+    check_batch_size(batch_size)
+    if not _TENSORFLOW:
+        return make_dataset(1, 0, 1)
+    strategy = strategy or tf.distribute.get_strategy()
+    if strategy.num_replicas_in_sync == 1:
+        return make_dataset(1, 0, 1)
+
+    def per_worker(context):
+        workers = context.num_input_pipelines
+        return make_dataset(
+            workers, context.input_pipeline_id, strategy.num_replicas_in_sync // workers
+        )
+
+    return strategy.distribute_datasets_from_function(per_worker)
+
+
+def is_chief() -> bool:
+    """Whether this process is the one that writes files: alone, or the first of several workers."""
+    if not _TENSORFLOW:
+        return True
+    resolver = tf.distribute.get_strategy().cluster_resolver
+    if resolver is None or not resolver.task_type:
+        return True
+    return resolver.task_type == "chief" or (
+        resolver.task_type == "worker"
+        and resolver.task_id == 0
+        and "chief" not in resolver.cluster_spec().jobs
+    )
+
+
+def in_multi_worker() -> bool:
+    """Whether several processes train together."""
+    return _TENSORFLOW and isinstance(
+        tf.distribute.get_strategy(), tf.distribute.MultiWorkerMirroredStrategy
+    )
+
+
+def scope(strategy="auto"):
+    """The scope in which to make a model that trains on several devices of this machine.
+
+    Args:
+        strategy: `"auto"`, all accelerators of this machine; `"one"`, one device; or a
+            `tf.distribute.Strategy` (TensorFlow) or `keras.distribution.DataParallel` (JAX).
+
+    Returns:
+        A context manager.
+    """
+    if isinstance(strategy, str):
+        if strategy not in ("auto", "one"):
+            raise ValueError(
+                "`strategy` must be 'auto', 'one' or a strategy object. Received: "
+                f"strategy={strategy!r}."
+            )
+        accelerators = [d for d in keras.distribution.list_devices() if not d.startswith("cpu")]
+        if strategy == "one" or len(accelerators) < 2:
+            return contextlib.nullcontext()
+        strategy = (
+            tf.distribute.MirroredStrategy() if _TENSORFLOW else keras.distribution.DataParallel()
+        )
+    return strategy.scope()

@@ -1,0 +1,79 @@
+"""The training step on JAX: the same methods, with all state passed in and out."""
+
+import jax
+import keras
+from keras import ops
+
+
+class Step:
+    """Mixin of `SSLModel` that takes gradients on JAX.
+
+    Keras hands the step the values of all variables and wants the new ones back. Inside, a
+    stateless scope holds the values, so a method reads and assigns variables as it does on
+    TensorFlow.
+    """
+
+    _scope = None
+
+    def train_step(self, state, batch):
+        """One step on the global batch, as Keras' `fit` calls it, with all state in and out."""
+        groups = (
+            self.trainable_variables,
+            self.non_trainable_variables,
+            self.optimizer.variables,
+            self.metrics_variables,
+        )
+        mapping = [pair for group, values in zip(groups, state) for pair in zip(group, values)]
+        with keras.StatelessScope(mapping) as self._scope:
+            logs = self.report(self.update(batch))
+            state = tuple([self._scope.get_current_value(v) for v in group] for group in groups)
+        self._scope = None
+        return logs, state
+
+    def minimize(self, loss_fn, variables, optimizer):
+        """Let `optimizer` take one step on `variables` against the gradient of `loss_fn()["loss"]`.
+
+        Args:
+            loss_fn: function without arguments that returns a dict of scalars with the key
+                `"loss"`.
+            variables: list of `keras.Variable` to move; the optimizer must have been built for
+                them.
+            optimizer: a Keras optimizer.
+
+        Returns:
+            What `loss_fn` returned.
+        """
+        outer = self._scope
+        moved = {id(variable) for variable in variables}
+        others = [
+            v
+            for v in [*self.variables, *self.metrics_variables, *optimizer.variables]
+            if id(v) not in moved and outer.get_current_value(v) is not None
+        ]
+        constants = [(v, outer.get_current_value(v)) for v in others]
+
+        def objective(values):
+            with keras.StatelessScope([*constants, *zip(variables, values)]) as inner:
+                losses = loss_fn()
+                scaled = optimizer.scale_loss(losses["loss"])
+                changed = [inner.get_current_value(v) for v in others]
+            return scaled, (losses, changed)
+
+        values = [outer.get_current_value(v) for v in variables]
+        gradients, (losses, changed) = jax.grad(objective, has_aux=True)(values)
+        for variable, value in zip(others, changed):
+            outer.add_update((variable, value))
+        state = [outer.get_current_value(v) for v in optimizer.variables]
+        values, state = optimizer.stateless_apply(state, gradients, values)
+        for variable, value in zip([*variables, *optimizer.variables], [*values, *state]):
+            outer.add_update((variable, value))
+        return losses
+
+    def when(self, condition, function):
+        """Run `function`, which assigns to variables, if the scalar `condition` holds."""
+        before = [(v, self._scope.get_current_value(v)) for v in self.variables]
+        function()
+        for variable, old in before:
+            new = self._scope.get_current_value(variable)
+            if new is not old:
+                self._scope.add_update((variable, ops.where(condition, new, old)))

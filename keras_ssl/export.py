@@ -1,0 +1,130 @@
+"""The encoder as a file that other programs load: SavedModel, `.keras`, ONNX, LiteRT."""
+
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+
+import keras
+
+from keras_ssl.ops.images import to_unit_range
+
+FORMATS = ("savedmodel", "keras", "onnx", "litert")
+
+
+def export_encoder(model, path, format: str = "savedmodel") -> pathlib.Path:
+    """Write the encoder of a method (or a `Backbone`) with its preprocessing inside.
+
+    - `savedmodel`: needs TensorFlow alone to load. `tf.saved_model.load(path)` has the endpoints
+      `serve` (pooled features), `feature_map` (where the backbone has one), `train` (pooled
+      features with training behaviour: batch statistics, which it updates, and dropout) and
+      `trainable_variables`, so that it can be fine-tuned; the endpoints take float32 images in [0,
+      1], or uint8 images with `_uint8` after their name. The same names are signatures,
+      `serving_default` being `serve`.
+    - `keras`: a `.keras` file of core Keras layers (for ViT: of this library's layers too) from
+      float images in [0, 1] to features.
+    - `onnx`, `litert`: the same network through Keras' own exporters, where the packages these need
+      are installed.
+
+    Args:
+        model: an `SSLModel` or a `Backbone`.
+        path: what to write; replaced as a whole once the new one is complete.
+        format: one of the above.
+
+    Returns:
+        The path written.
+
+    Raises:
+        ValueError: if `format` is unknown.
+        ImportError: if a package that the format needs is missing; the message names it.
+    """
+    if format not in FORMATS:
+        raise ValueError(f"`format` must be one of {FORMATS}. Received: format={format!r}.")
+    path = pathlib.Path(path)
+    backbone = _copy(getattr(model, "backbone", model))
+    partial = path.with_name(f".partial-{path.name}")
+    _remove(partial)
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        if format == "savedmodel":
+            _saved_model(backbone, partial)
+        elif format == "keras":
+            partial = partial.with_suffix(".keras")
+            backbone.to_functional().save(partial)
+        else:
+            backbone.to_functional().export(partial, format=format, verbose=False)
+        _remove(path)
+        os.replace(partial, path)
+    finally:
+        _remove(partial)
+    return path
+
+
+def _copy(backbone):
+    """The same network outside of any strategy, without mirrored variables."""
+    copy = type(backbone).from_config(backbone.get_config())
+    copy.set_weights(backbone.get_weights())
+    return copy
+
+
+def _saved_model(backbone, path):
+    if keras.backend.backend() == "tensorflow":
+        _write_saved_model(backbone, path)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        file = pathlib.Path(folder) / "backbone.keras"
+        backbone.save(file)
+        # A SavedModel holds TensorFlow's graphs, which Keras on TensorFlow writes from the same
+        # layers.
+        result = subprocess.run(
+            [sys.executable, "-m", "keras_ssl.export", str(file), str(path)],
+            env={**os.environ, "KERAS_BACKEND": "tensorflow"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if result.returncode:
+            raise RuntimeError(
+                f"Writing the SavedModel through TensorFlow failed:\n{result.stderr[-2000:]}"
+            )
+
+
+def _write_saved_model(backbone, path):
+    import tensorflow as tf
+
+    archive = keras.export.ExportArchive()
+    archive.track(backbone)
+
+    def features(training):
+        return lambda images: keras.ops.cast(
+            backbone(to_unit_range(images), training=training), "float32"
+        )
+
+    def feature_map(images):
+        return keras.ops.cast(
+            backbone.feature_map(to_unit_range(images), training=False), "float32"
+        )
+
+    endpoints = {"serve": features(False), "train": features(True)}
+    if backbone.kind != "vector":
+        endpoints["feature_map"] = feature_map
+    for name, function in endpoints.items():
+        for suffix, dtype in (("", "float32"), ("_uint8", "uint8")):
+            spec = tf.TensorSpec((None, *backbone.image_shape), dtype, name="images")
+            archive.add_endpoint(name + suffix, function, input_signature=[spec])
+    archive.write_out(str(path), verbose=False)
+
+
+def _remove(path):
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    import keras_ssl.backbones  # noqa: F401  (registers the layers that the file names)
+
+    _write_saved_model(keras.models.load_model(sys.argv[1]), pathlib.Path(sys.argv[2]))

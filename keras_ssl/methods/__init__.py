@@ -1,0 +1,46 @@
+"""One file per method, named after the paper's method."""
+
+import inspect
+
+from keras_ssl.methods.simclr import SimCLR
+
+METHODS = {"simclr": SimCLR}
+
+
+def create(name, input_shape=(224, 224, 3), backbone="resnet18", **options):
+    """Make any method by name, with its paper's defaults.
+
+    Args:
+        name: the class name of the method in any case; `-` and `_` are ignored.
+        input_shape: height, width and channels of the images.
+        backbone: name of a backbone in `keras_ssl.backbones`, or a model.
+        **options: further arguments of the method's constructor.
+
+    Returns:
+        The method, a `keras_ssl.SSLModel`.
+
+    Raises:
+        ValueError: if the name or an option is unknown; the message names the near ones.
+
+    Example:
+        >>> model = keras_ssl.create("simclr", input_shape=(32, 32, 3), backbone="small_conv")
+    """
+    from keras_ssl import backbones
+    from keras_ssl.run_folder import near
+
+    key = name.lower().replace("-", "").replace("_", "") if isinstance(name, str) else name
+    if key not in METHODS:
+        raise ValueError(
+            f"`name` must be a method of keras_ssl. Received: {name!r}." + near(str(name), METHODS)
+        )
+    method = METHODS[key]
+    known = [
+        p for p in inspect.signature(method.__init__).parameters if p not in ("self", "kwargs")
+    ]
+    for option in options:
+        if option not in known:
+            raise ValueError(f"{method.__name__} has no argument {option!r}." + near(option, known))
+    return method(backbones.get(backbone, input_shape), **options)
+
+
+__all__ = ["METHODS", "SimCLR", "create"]

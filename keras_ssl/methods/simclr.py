@@ -1,0 +1,98 @@
+"""SimCLR: pull two views of an image together, push all other images of the batch away.
+
+Chen, Kornblith, Norouzi, Hinton 2020, https://arxiv.org/abs/2002.05709 (Algorithm 1, sections 2 and
+3). Departures from the authors' code: the loss is the paper's mean over the 2N views (theirs is
+twice that, which LARS cancels).
+"""
+
+import math
+
+import keras
+from keras import ops
+
+from keras_ssl import backbones, distribute, losses, optimizers, views
+from keras_ssl.engine import SSLModel
+from keras_ssl.layers import heads
+from keras_ssl.ops.images import to_unit_range
+
+_SMALL = 64  # pixels up to which the paper's CIFAR-10 settings (appendix B.9) are the defaults
+
+
+@keras.saving.register_keras_serializable("keras_ssl")
+class SimCLR(SSLModel):
+    """Contrast the two views of each image with the 2N - 2 other views of the batch.
+
+    With z = projector(backbone(view)) of 2N views, s(i, j) = cosine(z_i, z_j) / temperature and
+    p(i) the other view of i's image, the loss is NT-Xent (paper, equation 1),
+
+        L = 1/(2N) sum_i ( -s(i, p(i)) + log sum_{j != i} exp s(i, j) ),
+
+    log(2N - 1) when all embeddings coincide. Both views pass the networks as one batch, so they
+    share batch statistics, and the batch is the global one: embeddings and statistics of all
+    replicas.
+
+    Args:
+        backbone: a `keras_ssl.backbones.Backbone`, or any image `keras.Model`, which is adopted.
+        projector: `keras.Model` from features to the space of the loss; by default the authors'
+            head, Dense-BatchNorm-ReLU of the features' width, then Dense-BatchNorm of width 128.
+        temperature: positive float; by default 0.5 up to 64 px (CIFAR-10, appendix B.9), else 0.1
+            (ImageNet).
+        **kwargs: as `keras.Model`.
+
+    Batch:
+        views: tuple of two float tensors `(batch, height, width, channels)` in [0, 1].
+
+    Raises:
+        ValueError: if `temperature` is not positive or the backbone cannot be adopted.
+    """
+
+    def __init__(self, backbone, projector=None, temperature=None, **kwargs):
+        super().__init__(**kwargs)
+        self.backbone = backbones.adopt(backbone)
+        width = self.backbone.feature_dim
+        self.projector = projector or heads.mlp(width, (width, 128), name="projector")
+        if temperature is None:
+            temperature = 0.5 if self._small else 0.1
+        if not temperature > 0:
+            raise ValueError(
+                f"`temperature` must be positive. Received: temperature={temperature}."
+            )
+        self.temperature = temperature
+
+    def compute_losses(self, batch, training):
+        """NT-Xent of the global batch."""
+        view1, view2 = batch["views"]
+        z = self._project(ops.concatenate([view1, view2]), training)
+        z1, z2 = (distribute.all_gather(half) for half in ops.split(z, 2))  # (global N, width) each
+        return {"loss": losses.nt_xent(z1, z2, temperature=self.temperature)}
+
+    def embed(self, images):
+        """Projections of images in inference mode: the space in which the loss compares."""
+        return ops.cast(self._project(to_unit_range(images), training=False), "float32")
+
+    def default_views(self, image_size):
+        """Crop, flip, colour jitter, grey (and blur above 64 px): section 3 and appendix A."""
+        return views.simclr(image_size)
+
+    def default_optimizer(self, total_steps, batch_size):
+        """LARS, warmed up over the first tenth of the run, then cosine to zero (appendix B.1).
+
+        Learning rate: 1.0 * batch / 256 up to 64 px, else 0.075 * sqrt(batch) (appendix B.1, the
+        rule for small batches and short training). The warm-up is 10 of 100 epochs in the paper.
+        Weight decay 1e-4 (the authors' README; the paper's is 1e-6).
+        """
+        peak = batch_size / 256 if self._small else 0.075 * math.sqrt(batch_size)
+        schedule = optimizers.WarmupCosine(peak, total_steps, warmup_steps=total_steps // 10)
+        return optimizers.LARS(schedule, momentum=0.9, weight_decay=1e-4, velocity="update")
+
+    @property
+    def image_shape(self):
+        """Height, width and channels of the images the networks take."""
+        return self.backbone.image_shape
+
+    @property
+    def _small(self):
+        return max(self.image_shape[0] or _SMALL + 1, self.image_shape[1] or _SMALL + 1) <= _SMALL
+
+    def _project(self, images, training):
+        return self.projector(self.backbone(images, training=training), training=training)

@@ -1,0 +1,141 @@
+"""Trains a few methods for some steps under one way of distribution, one way a process.
+
+    python job.py WAY DEVICES START OUT
+
+WAY is `tensorflow`, `worker` (of a cluster that TF_CONFIG describes) or `jax`; DEVICES virtual CPUs
+share the batch. START is an `.npz` of first weights, written where absent; OUT gets losses and
+final weights.
+"""
+
+import os
+import pathlib
+import sys
+
+WAY, DEVICES, START, OUT = sys.argv[1], int(sys.argv[2]), pathlib.Path(sys.argv[3]), sys.argv[4]
+os.environ["KERAS_BACKEND"] = "jax" if WAY == "jax" else "tensorflow"
+os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={DEVICES}"
+sys.path[:0] = [str(pathlib.Path(__file__).parents[1]), str(pathlib.Path(__file__).parents[2])]
+
+import tensorflow as tf  # noqa: E402
+
+if WAY == "worker":
+    STRATEGY = tf.distribute.MultiWorkerMirroredStrategy()
+elif WAY == "tensorflow" and DEVICES > 1:
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(
+        cpu, [tf.config.LogicalDeviceConfiguration()] * DEVICES
+    )
+    STRATEGY = tf.distribute.MirroredStrategy([f"CPU:{i}" for i in range(DEVICES)])
+else:
+    STRATEGY = tf.distribute.get_strategy()
+
+import keras  # noqa: E402
+import numpy as np  # noqa: E402
+from toys import Follower, images, ready_batches, tiny_backbone  # noqa: E402
+
+import keras_ssl  # noqa: E402
+from keras_ssl import distribute  # noqa: E402
+
+
+class TwoPlayers(Follower):
+    """Two optimizers, each with its own variables."""
+
+    def __init__(self, backbone, **kwargs):
+        super().__init__(backbone, **kwargs)
+        self.critic = keras.Sequential(
+            [keras.Input((backbone.feature_dim,)), keras.layers.Dense(1)]
+        )
+        self.critic_optimizer = keras.optimizers.Adam(0.01)
+        self.critic_optimizer.build(self.critic.trainable_variables)
+
+    def update(self, batch):
+        self.minimize(
+            lambda: self._game(batch, -1.0), self.critic.trainable_variables, self.critic_optimizer
+        )
+        return self.minimize(
+            lambda: self._game(batch, 1.0), self.backbone.trainable_variables, self.optimizer
+        )
+
+    def _game(self, batch, sign):
+        scores = [self.critic(self.backbone(view, training=True)) for view in batch["views"]]
+        scores = [distribute.all_gather(s) for s in scores]
+        return {"loss": sign * keras.ops.mean(scores[0] - scores[1] ** 2)}
+
+
+def compiled(model):
+    model.compile(keras.optimizers.SGD(0.1, momentum=0.9))
+    if isinstance(model, TwoPlayers):
+        model.optimizer.build(model.backbone.trainable_variables)
+    return model
+
+
+def cases():
+    """Name, maker of the model, data and arguments of fit."""
+    yield (
+        "simclr",
+        lambda: compiled(keras_ssl.SimCLR(tiny_backbone())),
+        lambda: ready_batches(48, 16),
+        {},
+    )
+    yield (
+        "images",
+        lambda: keras_ssl.SimCLR(tiny_backbone()),
+        lambda: images(48),
+        {"batch_size": 16, "epochs": 2},
+    )
+    yield "teacher", lambda: compiled(Follower(tiny_backbone())), lambda: ready_batches(48, 16), {}
+    if WAY == "tensorflow":
+        yield (
+            "players",
+            lambda: compiled(TwoPlayers(tiny_backbone())),
+            lambda: ready_batches(48, 16),
+            {},
+        )
+
+
+class Losses(keras.callbacks.Callback):
+    """Running mean of the loss after every step."""
+
+    def __init__(self):
+        super().__init__()
+        self.values = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.values.append(logs["loss"])
+
+
+def main():
+    start = dict(np.load(START)) if START.exists() else {}
+    first, result = {}, {}
+    scope = keras.distribution.DataParallel() if WAY == "jax" and DEVICES > 1 else None
+    for name, make, data, arguments in cases():
+        keras.utils.set_random_seed(7)
+        with scope.scope() if scope else STRATEGY.scope():
+            model = make()
+            if start:
+                model.set_weights([start[f"{name}/{i}"] for i in range(len(model.weights))])
+            first |= {f"{name}/{i}": np.array(w) for i, w in enumerate(model.get_weights())}
+            losses = Losses()
+            model.fit(data(), verbose=0, callbacks=[losses], **arguments)
+            result[f"{name}/replicas"] = np.array(distribute.parallel_devices())
+            if WAY == "tensorflow" and DEVICES == 4 and name == "images":
+                refuses_indivisible(model)
+        result[f"{name}/loss"] = np.array(losses.values)
+        result |= {f"{name}/{i}": np.array(w) for i, w in enumerate(model.get_weights())}
+    if not START.exists():
+        np.savez(START, **first)
+    np.savez(OUT, **result)
+
+
+def refuses_indivisible(model):
+    try:
+        model.fit(images(48), batch_size=10, verbose=0)
+    except ValueError as error:
+        if "multiple of the 4 replicas" in str(error) and "batch_size=10" in str(error):
+            return
+        raise
+    raise SystemExit("a batch of 10 on 4 replicas was accepted")
+
+
+if __name__ == "__main__":
+    main()
