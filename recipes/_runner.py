@@ -1,0 +1,147 @@
+"""The single main of the recipes: flags, run folder, evaluation, `--smoke`.
+
+A recipe is a frozen dataclass `Config` with its presets and two functions, `make_model(config,
+steps_per_epoch)` and `make_views(config)`; everything else is here.
+"""
+
+import ast
+import dataclasses
+
+import keras
+from absl import app, flags
+
+from keras_ssl import data, distribute, evaluation, runs
+from keras_ssl.run_folder import near
+
+flags.DEFINE_string("preset", None, "Which of the recipe's presets to run.")
+flags.DEFINE_string(
+    "out", None, "Run folder; the same command on the same folder continues the run."
+)
+flags.DEFINE_string("data_dir", None, "Where TFDS data sets, or the folder of images, lie.")
+flags.DEFINE_multi_string(
+    "set", [], "Setting of the preset to change, as name=value; may be repeated."
+)
+flags.DEFINE_bool(
+    "smoke", False, "Two steps of a tiny network on drawn images: does the recipe run?"
+)
+flags.DEFINE_bool(
+    "linear_probe", True, "Whether to fit a linear probe at the end, where there are labels."
+)
+
+SMOKE = {
+    "data": "shapes",
+    "backbone": "small_conv",
+    "image_size": 32,
+    "batch_size": 8,
+    "epochs": 2,
+    "images": 16,
+    "warmup_epochs": 1,
+}
+
+
+def configure(presets, preset, changes=(), smoke=False):
+    """The preset with its changes applied.
+
+    Args:
+        presets: dict of names to frozen dataclasses.
+        preset: one of the names.
+        changes: texts `name=value`, read as literals of the setting's type.
+        smoke: whether to shrink everything to two steps.
+
+    Returns:
+        The dataclass.
+
+    Raises:
+        ValueError: if the preset or a setting is unknown, or a value has the wrong type.
+    """
+    if preset not in presets:
+        raise ValueError(
+            f"`--preset` must be one of {sorted(presets)}. Received: {preset!r}."
+            + near(str(preset), presets)
+        )
+    config = presets[preset]
+    fields = {field.name: field.type for field in dataclasses.fields(config)}
+    values = {name: value for name, value in SMOKE.items() if name in fields} if smoke else {}
+    for change in changes:
+        name, equals, text = change.partition("=")
+        if not equals or name not in fields:
+            raise ValueError(
+                f"`--set` takes name=value with a setting of the recipe. Received: {change}."
+                + near(name, fields)
+            )
+        values[name] = _read(name, text, fields[name])
+    return dataclasses.replace(config, **values)
+
+
+def run(config, make_model, make_views, out, data_dir=None, linear_probe=True):
+    """Train as `config` says, in the run folder `out`; prints and returns the run."""
+    keras.utils.set_random_seed(config.seed)
+    source, test = data.splits(
+        config.data, image_size=config.image_size, data_dir=data_dir, seed=config.seed
+    )
+    if config.images and config.images < source.size:
+        source = source.subset(range(config.images))
+    with distribute.scope("auto"):
+        result = runs.train(
+            make_model(config, source.size // config.batch_size),
+            source,
+            out,
+            epochs=config.epochs,
+            batch_size=config.batch_size,
+            seed=config.seed,
+            settings=dataclasses.asdict(config),
+            test=test,
+            views=make_views(config),
+        )
+    if linear_probe and source.labels is not None and test is not None:
+        size = (config.image_size, config.image_size)
+        probe = evaluation.linear_probe(result.model.encode, source.arrays(size), test.arrays(size))
+        full = evaluation.knn_accuracy(result.model.encode, source.arrays(size), test.arrays(size))
+        print(
+            f"all labelled images: kNN (k 200, temperature 0.07) {full:.4f}, linear probe "
+            f"{probe.accuracy:.4f}"
+        )
+    return result
+
+
+def main(presets, make_model, make_views):
+    """Entry point of a recipe."""
+
+    def start(arguments):
+        if len(arguments) > 1:
+            raise app.UsageError(f"Unknown words: {' '.join(arguments[1:])}.")
+        if flags.FLAGS.out is None:
+            raise app.UsageError("Say where the run goes: --out=runs/1")
+        try:
+            config = configure(
+                presets,
+                flags.FLAGS.preset or next(iter(presets)),
+                flags.FLAGS["set"].value,
+                flags.FLAGS.smoke,
+            )
+        except ValueError as error:
+            raise app.UsageError(str(error)) from error
+        run(
+            config,
+            make_model,
+            make_views,
+            flags.FLAGS.out,
+            flags.FLAGS.data_dir,
+            flags.FLAGS.linear_probe,
+        )
+
+    app.run(start)
+
+
+def _read(name, text, kind):
+    if kind is str:
+        return text
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        value = text
+    if kind is float and isinstance(value, int):
+        value = float(value)
+    if not isinstance(value, kind) and value is not None:
+        raise ValueError(f"`{name}` must be {getattr(kind, '__name__', kind)}. Received: {text!r}.")
+    return value
