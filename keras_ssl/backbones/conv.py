@@ -12,8 +12,7 @@ def conv(x: Any, filters: int, size: int, stride: int = 1, *, name: str) -> Any:
 
     Keras' own `"same"` pads strided convolutions on the right and below only when sides are even,
     so it reads other pixels, and weights of a PyTorch network would give other features. With
-    stride 1 the two agree. Kernels start as in torchvision: normal, with variance 2 / (size^2
-    filters) (He et al. 2015, "fan out").
+    stride 1 the two agree.
     """
     padding = size // 2
     if stride > 1 and padding:
@@ -24,9 +23,14 @@ def conv(x: Any, filters: int, size: int, stride: int = 1, *, name: str) -> Any:
         strides=stride,
         padding="same" if stride == 1 else "valid",
         use_bias=False,
-        kernel_initializer=keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal"),
+        kernel_initializer=fan_out_normal(),
         name=name,
     )(x)
+
+
+def fan_out_normal() -> keras.Initializer:
+    """Normal numbers of variance 2 / (size^2 filters), He et al. 2015, as in torchvision."""
+    return keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
 
 
 def conv_bn(

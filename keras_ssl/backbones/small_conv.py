@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import keras
 
 from keras_ssl.backbones.backbone import Backbone, check_image_shape, normalization
-from keras_ssl.backbones.conv import conv_bn
+from keras_ssl.backbones.conv import fan_out_normal
+from keras_ssl.layers.norm import batch_norm
 
 
 def small_conv(
@@ -21,6 +22,7 @@ def small_conv(
     The first has stride 1, the others 2: a 32-pixel image ends as a 4x4 map. With the default
     widths it has 388,896 trainable parameters and takes 15 million multiplications for a 32-pixel
     image, about a fortieth of ResNet-18. For experiments in minutes; it follows no paper.
+    Padding is Keras' own, which saves the strided convolutions a copy of their input.
 
     Args:
         input_shape: (H, W, C) of the images. Other sizes can be fed too.
@@ -41,7 +43,17 @@ def small_conv(
     inputs = keras.Input((None, None, shape[-1]), name="images")
     x = inputs
     for i, width in enumerate(widths, start=1):
-        x = conv_bn(x, width, 3, 1 if i == 1 else 2, name=f"stage{i}")
+        x = keras.layers.Conv2D(
+            width,
+            3,
+            strides=1 if i == 1 else 2,
+            padding="same",
+            use_bias=False,
+            kernel_initializer=fan_out_normal(),
+            name=f"stage{i}_conv",
+        )(x)
+        x = batch_norm(name=f"stage{i}_bn")(x)
+        x = keras.layers.ReLU(name=f"stage{i}_relu")(x)
     return Backbone(
         keras.Model(inputs, x, name=f"{name}_network"),
         image_shape=shape,

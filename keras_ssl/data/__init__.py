@@ -3,6 +3,7 @@
 from keras_ssl.data.arrays import from_array, from_npz
 from keras_ssl.data.datasets import from_dataset
 from keras_ssl.data.drawing import shapes
+from keras_ssl.data.errors import unusable_images
 from keras_ssl.data.folder import from_folder
 from keras_ssl.data.loading import load
 from keras_ssl.data.source import Source
@@ -21,4 +22,5 @@ __all__ = [
     "shapes",
     "splits",
     "stream",
+    "unusable_images",
 ]

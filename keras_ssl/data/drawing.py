@@ -18,6 +18,7 @@ CLASS_NAMES = (
     "chevron",
 )
 _PARAMETERS = 40  # uniform numbers an image, besides those of its colours
+_COPIES = 4  # of the shape in an image, so that most crops show one
 _CHUNK_PIXELS = 2**21
 
 
@@ -30,8 +31,8 @@ def shapes(
 ) -> IndexedSource:
     """Source of drawn images of ten shapes, which are their labels.
 
-    Colours, place, scale, rotation, stripes, background and noise vary, so that neither pixels nor
-    mean colour tell the shape. Image i is a
+    Each image shows four copies of one shape. Colours, place, scale, rotation, stripes,
+    background and noise vary, so that neither pixels nor mean colour tell the shape. Image i is a
     function of (seed, first + i): the same numbers at another size give the same scene.
 
     Args:
@@ -74,7 +75,7 @@ def _draw_chunk(numbers, image_size, seed, channels):
     height, width = image_size
     generators = [np.random.default_rng((seed, int(number))) for number in numbers]
     draws = np.array([rng.random(_PARAMETERS, np.float32) for rng in generators])
-    colours = np.array([rng.random((4, channels), np.float32) for rng in generators])
+    colours = np.array([rng.random((2 + _COPIES, channels), np.float32) for rng in generators])
     noise = np.array(
         [rng.integers(-128, 128, (height, width), np.int8) for rng in generators], np.float32
     )
@@ -83,15 +84,18 @@ def _draw_chunk(numbers, image_size, seed, channels):
     shorter = min(height, width)
     y = ((np.arange(height, dtype=np.float32) + 0.5) - height / 2)[None, :, None] / shorter
     x = ((np.arange(width, dtype=np.float32) + 0.5) - width / 2)[None, None, :] / shorter
-    radius = 0.2 + 0.2 * next(p)
-    reach = 2 * (0.56 - radius)  # the shape may leave the image a little
-    u, v = _turned(x - reach * (next(p) - 0.5), y - reach * (next(p) - 0.5), next(p))
-    distance = _distances(u / radius, v / radius, labels) * radius * shorter  # pixels
-    mask = np.clip(0.5 - distance, 0, 1)[..., None]
-    ground = _texture(x, y, p, colours[:, :2])
-    figure = _texture(x, y, p, _apart(colours[:, 2:], colours[:, :2]))
-    image = ground + mask * (figure - ground)
-    image += (noise / 128 * 0.12 * next(p))[..., None]
+    ground = colours[:, :2]
+    image = _texture(x, y, p, ground)
+    for copy in range(_COPIES):
+        radius = 0.15 + 0.11 * next(p)
+        column, row = copy % 2 - 0.5, copy // 2 - 0.5  # each in its quarter, more or less
+        left = 0.5 * column + 0.16 * (next(p) - 0.5)
+        top = 0.5 * row + 0.16 * (next(p) - 0.5)
+        u, v = _turned(x - left, y - top, next(p))
+        distance = _distances(u / radius, v / radius, labels) * radius * shorter  # pixels
+        mask = np.clip(0.5 - distance, 0, 1)[..., None]
+        image += mask * (_apart(colours[:, 2 + copy], ground)[:, None, None] - image)
+    image += (noise / 128 * 0.06 * next(p))[..., None]
     return np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8), labels
 
 
@@ -106,17 +110,17 @@ def _texture(x, y, p, colours):
     along, _ = _turned(x, y, next(p))
     across, _ = _turned(x, y, next(p))
     stripes = np.sin(2 * np.pi * (across * (2 + 6 * next(p)) + next(p)))
-    amount = next(p)
+    amount = 0.5 * next(p)
     mix = np.clip(0.5 + 0.8 * (1 - amount) * along + 0.5 * amount * stripes, 0, 1)[..., None]
     first, second = colours[:, None, None, 0], colours[:, None, None, 1]
     return first + mix * (second - first)
 
 
 def _apart(figure, ground):
-    """Colours of the figure moved away from the mean of the ground's."""
-    centre, own = ground.mean(1, keepdims=True), figure.mean(1, keepdims=True)
-    shift = np.where(np.abs(own - centre) < 0.3, np.where(centre > 0.5, -0.4, 0.4), 0)
-    return np.clip(0.6 * (figure - own) + own + shift.astype(np.float32), 0, 1)
+    """The figure's colour, moved away from the mean of the ground's where it is near."""
+    centre = ground.mean(1)
+    shift = np.where(np.abs(figure - centre) < 0.3, np.where(centre > 0.5, -0.4, 0.4), 0)
+    return np.clip(figure + shift.astype(np.float32), 0, 1)
 
 
 def _distances(u, v, labels):

@@ -77,7 +77,8 @@ class SequentialSource(Source):
             return self.ordered()
         mask = np.zeros(self.size, bool)
         mask[indices] = True
-        mask = tf.constant(mask)
+        with tf.device("CPU:0"):
+            mask = tf.constant(mask)
         return self._elements(self._raw.enumerate().filter(lambda index, _: mask[index]))
 
     def _elements(self, pairs: tf.data.Dataset) -> tf.data.Dataset:

@@ -3,7 +3,6 @@
 import contextlib
 
 import keras
-import numpy as np
 
 from keras_ssl import data, distribute
 
@@ -28,7 +27,7 @@ def prepare(model, x, batch_size, views, seed, first_epoch, steps_per_epoch):
             f"Received: batch_size={batch_size}."
         )
     if views is None:
-        views = model.default_views(_image_size(model, source))
+        views = model.default_views(model.image_shape[:2])
     _check_channels(model, source)
     strategy = getattr(model, "distribute_strategy", None)
 
@@ -73,6 +72,13 @@ def check_trainable(model):
                 f"Received: {optimizer.gradient_accumulation_steps} with "
                 f"{distribute.num_replicas()} replicas. Use a larger batch_size."
             )
+
+
+def explain(error):
+    """Raise the plain message of an error that unusable images caused inside a graph, if any."""
+    message = data.unusable_images(error)
+    if message:
+        raise ValueError(message) from error
 
 
 def _is_ready(x):
@@ -123,20 +129,10 @@ def _path_hint(x):
     )
 
 
-def _image_size(model, source):
-    """Height and width the networks take; the images' own where the networks take any."""
-    size = model.image_shape[:2]
-    return tuple(own or images for own, images in zip(size, source.image_shape[:2]))
-
-
 def _check_channels(model, source):
     wanted, given = model.image_shape[2], source.image_shape[2]
     if wanted != given:
         raise ValueError(
             f"The backbone takes images with {wanted} channels. Received: images with {given}. "
             f"Make the backbone with input_shape=(height, width, {given}), or convert the images."
-        )
-    if not all(np.asarray(source.image_shape[2:]) > 0):
-        raise ValueError(
-            f"Images need channels last, (height, width, channels). Received: {source.image_shape}."
         )

@@ -144,9 +144,13 @@ class SSLModel(Step, keras.Model):
         if not self.optimizer.built:
             with feed.model_scope(self):
                 self.optimizer.build(self.trainable_variables)
-        return super().fit(
-            stream, epochs=epochs, steps_per_epoch=steps, **{"shuffle": False, **kwargs}
-        )
+        try:
+            return super().fit(
+                stream, epochs=epochs, steps_per_epoch=steps, **{"shuffle": False, **kwargs}
+            )
+        except Exception as error:
+            feed.explain(error)
+            raise
 
     def export_encoder(self, path, format="savedmodel"):
         """Write the encoder for use without this library; see `keras_ssl.export.export_encoder`."""

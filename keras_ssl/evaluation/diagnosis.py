@@ -114,7 +114,7 @@ def _space(
     now, name = trained[-1], NAMES[prefix]
     if not math.isfinite(now["std"]):
         return [_diverged(name)]
-    found = [_point(now, start, trained, name), _rank(now, start, trained, name)]
+    found = [_point(now, start, trained, name), _rank(now, trained, name)]
     found += [_dead(now, start, name), _cone(now, start, trained, name)]
     return [finding for finding in found if finding]
 
@@ -131,7 +131,12 @@ def _diverged(name: str) -> Verdict:
 def _point(now: dict, start: dict | None, trained: list, name: str) -> Verdict | None:
     """All images at nearly one point: std * sqrt(D) towards 0, from what it has been."""
     std = now["std"]
-    best = max(row["std"] for row in [*trained, *([start] if start else [])])
+    # Batch statistics settle over the first epochs, and the spread with them: judge those by
+    # the untrained network alone.
+    early = start is not None and len(trained) <= PATIENCE
+    best = max(
+        row["std"] for row in ([start] if early else [*trained, *([start] if start else [])])
+    )
     fallen = std < LOW_STD and std < 0.5 * best or std < 3 * LOW_STD and std < 0.25 * best
     if std < NO_STD or fallen:
         before = f" (it has been {best:.3f})" if fallen else ""
@@ -155,7 +160,7 @@ def _point(now: dict, start: dict | None, trained: list, name: str) -> Verdict |
     return None
 
 
-def _rank(now: dict, start: dict | None, trained: list, name: str) -> Verdict | None:
+def _rank(now: dict, trained: list, name: str) -> Verdict | None:
     """Images spread along few directions: the rank towards 1."""
     rank, most = now["effective_rank"], now["max_rank"]
     if not most < 8 and rank < np.fmax(2.0, 0.02 * most):
@@ -167,13 +172,15 @@ def _rank(now: dict, start: dict | None, trained: list, name: str) -> Verdict | 
             "augmentation that removes such cues, raise the batch size or the covariance weight, "
             "or lower the temperature.",
         )
-    fallen = len(trained) > 1 and now["rankme"] < 0.5 * trained[-2]["rankme"]
-    shrunk = start and rank < 0.15 * start["effective_rank"]
+    # The untrained network is no measure here: noise has a high rank, which sound runs lose.
+    best = max(row["effective_rank"] for row in trained)
+    fallen = len(trained) > 2 and now["rankme"] < 0.5 * trained[-2]["rankme"]
+    shrunk = rank < 0.2 * best
     if fallen or shrunk:
         seen = (
             f"RankMe fell from {trained[-2]['rankme']:.1f} to {now['rankme']:.1f} in one epoch"
             if fallen
-            else f"effective rank is {rank:.1f}, untrained it was {start['effective_rank']:.1f}"
+            else f"effective rank is {rank:.1f}, it has been {best:.1f}"
         )
         return Verdict(
             "warning",
@@ -188,7 +195,7 @@ def _dead(now: dict, start: dict | None, name: str) -> Verdict | None:
     """Dimensions that no longer vary."""
     dead = now["dead"]
     grown = dead - (start["dead"] if start else 0.0)
-    if dead < 0.25 or (dead < 0.5 and grown < 0.2):
+    if not dead >= 0.25 or (dead < 0.5 and grown < 0.2):  # also where it is not known
         return None
     return Verdict(
         "dimensional collapse" if dead >= 0.5 else "warning",
@@ -203,7 +210,7 @@ def _cone(now: dict, start: dict | None, trained: list, name: str) -> Verdict | 
     """Embeddings drawn into a narrow cone: uniformity towards 0, from what it has been."""
     value = now["uniformity"]
     best = min(row["uniformity"] for row in [*trained, *([start] if start else [])])
-    if value > LOW_UNIFORMITY and value > 0.5 * best:
+    if value > LOW_UNIFORMITY and value > 0.5 * best and best < LOW_UNIFORMITY:
         return Verdict(
             "warning",
             f"The {name} draw together: uniformity is {value:.2f}, it has been {best:.2f} "

@@ -21,7 +21,7 @@ def test_parameter_counts_are_the_published_ones(maker, width, count):
     assert backbone.count_params() == count and backbone.feature_dim == width
 
 
-@pytest.mark.parametrize(("side", "patch", "grid"), [(32, 4, 8), (92, 4, 23), (96, 16, 6)])
+@pytest.mark.parametrize(("side", "patch", "grid"), [(32, 4, 8), (96, 16, 6)])
 def test_patch_follows_the_image_size(side, patch, grid):
     backbone = vit_tiny((side, side, 3))
     assert backbone.network.get_layer("patches").kernel.shape[0] == patch

@@ -289,6 +289,19 @@ def test_wrong_images_are_explained():
         simclr().fit(bad, batch_size=4, verbose=0)
 
 
+def test_unusable_images_met_while_training_are_explained(tmp_path):
+    dataset = tf.data.Dataset.from_tensor_slices(images(32, dtype="float32") * 3)
+    with pytest.raises(ValueError, match=r"^Float images .* lie in \[0, 1\]"):
+        simclr().fit(dataset, batch_size=8, verbose=0)
+    for i, image in enumerate(images(100)):
+        keras.utils.save_img(tmp_path / f"{i:02d}.png", image, scale=False)
+    source = keras_ssl.data.from_folder(tmp_path, max_corrupt_fraction=0.02)
+    for i in range(1, 40, 2):
+        (tmp_path / f"{i:02d}.png").write_bytes(b"damaged")
+    with pytest.raises(ValueError, match=r"^3 of 100 image files cannot be read"):
+        simclr().fit(source, batch_size=8, epochs=3, verbose=0)
+
+
 def test_diverging_loss_stops_training_and_names_the_step():
     class Poisoned(Follower):
         def compute_losses(self, batch, training):

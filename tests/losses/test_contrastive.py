@@ -118,6 +118,13 @@ def test_nt_xent_gradient_is_finite_at_low_temperature_and_collapse():
     assert all(np.isfinite(grad).all() for grad in grads)
 
 
+def test_zero_vectors_have_finite_gradients(rng):
+    z1, z2 = _pair(rng)
+    z1[0] = 0
+    _, grads = gradients(lambda a, b: nt_xent(a, b, 0.5), z1, z2)
+    assert all(np.isfinite(grad).all() for grad in grads)
+
+
 # info_nce
 
 

@@ -1,0 +1,271 @@
+"""The main job: outputs, resuming after a kill, and inputs that cannot be used."""
+
+import csv
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import h5py
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+from toys import images
+
+import keras_ssl
+from keras_ssl import cli
+
+SMALL = {"backbone": "small_conv", "batch_size": 16, "verbose": 0}
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """A folder of two classes of 24 noisy images each."""
+    for i, image in enumerate(images(48, (16, 16, 3))):
+        folder = tmp_path / "photos" / f"class{i % 2}"
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(folder / f"{i}.png")
+    return tmp_path / "photos"
+
+
+def test_run_folder_is_complete(photos, tmp_path, capsys):
+    run = keras_ssl.pretrain("simclr", photos, tmp_path / "run", epochs=2, **SMALL)
+    names = {p.name for p in run.out.iterdir()} - {".lock"}
+    assert names == {
+        "config.json",
+        "metrics.csv",
+        "tensorboard",
+        "checkpoints",
+        "encoder",
+        "encoder.keras",
+        "report.html",
+    }
+    rows = list(csv.DictReader((run.out / "metrics.csv").open()))
+    assert [row["epoch"] for row in rows] == ["0", "1", "2"]
+    assert all(np.isfinite(float(row["loss"])) for row in rows[1:])
+    assert all(0 <= float(row["knn"]) <= 1 for row in rows)
+    assert all(float(row["features_std"]) > 0 for row in rows)
+    printed = capsys.readouterr().out
+    for word in ("random encoder", "trained encoder", "collapse monitor", "report.html"):
+        assert word in printed
+    pixels = images(4, (16, 16, 3))
+    loaded = tf.saved_model.load(str(run.encoder))
+    np.testing.assert_allclose(loaded.serve_uint8(pixels), run.model.encode(pixels), atol=1e-5)
+    plain = keras.models.load_model(run.out / "encoder.keras")
+    np.testing.assert_allclose(
+        plain(pixels / np.float32(255)), loaded.serve_uint8(pixels), atol=1e-5
+    )
+    events = list((run.out / "tensorboard").iterdir())
+    scalars = [
+        v.tag
+        for f in events
+        for e in tf.compat.v1.train.summary_iterator(str(f))
+        for v in e.summary.value
+    ]
+    assert scalars.count("loss") == 2
+    page = run.report.read_text()
+    assert "http://" not in page and "https://" not in page and "<script" not in page
+
+
+def test_same_command_on_a_finished_run_changes_no_weights(photos, tmp_path):
+    first = keras_ssl.pretrain("simclr", photos, tmp_path / "run", epochs=1, **SMALL)
+    again = keras_ssl.pretrain("simclr", photos, tmp_path / "run", epochs=1, **SMALL)
+    for a, b in zip(first.model.get_weights(), again.model.get_weights()):
+        np.testing.assert_array_equal(a, b)
+    assert first.metrics == again.metrics
+
+
+def test_unlabelled_folder_has_no_knn_but_a_verdict(tmp_path):
+    (tmp_path / "flat").mkdir()
+    for i, image in enumerate(images(20, (16, 16, 3))):
+        Image.fromarray(image).save(tmp_path / "flat" / f"{i}.png")
+    run = keras_ssl.pretrain("simclr", tmp_path / "flat", tmp_path / "run", epochs=1, **SMALL)
+    assert "knn" not in run.metrics[-1] and run.verdict.message
+
+
+def test_accumulation_and_precision_reach_the_optimizer(photos, tmp_path):
+    run = keras_ssl.pretrain(
+        "simclr",
+        photos,
+        tmp_path / "run",
+        epochs=2,
+        precision="mixed_bfloat16",
+        gradient_accumulation_steps=2,
+        monitor=False,
+        **SMALL,
+    )
+    assert run.model.optimizer.gradient_accumulation_steps == 2
+    assert int(run.model.step) == 2 and run.verdict is None
+    assert run.model.projector.layers[1].compute_dtype == "bfloat16"
+    assert keras.config.dtype_policy().name == "float32"
+
+
+def command(data, out):
+    words = ["pretrain", f"--data={data}", f"--out={out}", "--backbone=small_conv", "--epochs=4"]
+    return [sys.executable, "-m", "keras_ssl.cli", *words, "--batch_size=16", "--seed=3"]
+
+
+def state(out):
+    with h5py.File(out / "checkpoints" / "epoch-00004" / "state.weights.h5") as file:
+        found = {}
+        file.visititems(
+            lambda k, v: found.update({k: v[()]}) if isinstance(v, h5py.Dataset) else None
+        )
+    return found
+
+
+def wait_for(path, pattern, process):
+    while not list(path.glob(pattern)):
+        assert process.poll() is None, "the run ended before it could be killed"
+        time.sleep(0.002)
+
+
+def test_killed_runs_end_with_the_same_weights_bit_for_bit(photos, tmp_path):
+    """Killed inside an epoch, then while saving one; the third start runs to the end."""
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    subprocess.run(command(photos, whole), check=True, capture_output=True)
+    for moment in ("epoch-00001", ".partial-3"):
+        process = subprocess.Popen(
+            command(photos, killed), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        wait_for(killed / "checkpoints" if moment else killed, moment, process)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert not (killed / "encoder").exists()
+    subprocess.run(command(photos, killed), check=True, capture_output=True)
+    expected, found = state(whole), state(killed)
+    assert expected.keys() == found.keys() and len(expected) > 20
+    for key in expected:
+        np.testing.assert_array_equal(expected[key], found[key], err_msg=key)
+    assert (whole / "metrics.csv").read_text() == (killed / "metrics.csv").read_text()
+
+
+def unusable(tmp_path, kind):
+    folder = tmp_path / "bad"
+    folder.mkdir()
+    if kind == "one image":
+        Image.fromarray(images(1)[0]).save(folder / "a.png")
+    if kind == "corrupt":
+        for i in range(5):
+            (folder / f"{i}.jpg").write_bytes(b"not an image")
+    return folder
+
+
+@pytest.mark.parametrize(
+    "kind, message", [("empty", "at least 2"), ("one image", "at least 2"), ("corrupt", "0.jpg")]
+)
+def test_unusable_folders(tmp_path, kind, message):
+    with pytest.raises(ValueError, match=message):
+        keras_ssl.pretrain("simclr", unusable(tmp_path, kind), tmp_path / "run", **SMALL)
+    assert not (tmp_path / "run").exists()
+
+
+def test_unusable_settings(photos, tmp_path):
+    def fails(message, **changes):
+        arguments = {
+            "method": "simclr",
+            "data": photos,
+            "out": tmp_path / "run",
+            **SMALL,
+            **changes,
+        }
+        with pytest.raises(ValueError, match=message):
+            keras_ssl.pretrain(**arguments)
+        assert not (tmp_path / "run" / "checkpoints").exists()
+
+    fails("Did you mean 'simclr'", method="simcrl")
+    fails("Did you mean 'resnet18'", backbone="resnet81")
+    fails("temperature", method_options={"temprature": 0.1})
+    fails("epochs", epochs=0)
+    fails("positive", method_options={"temperature": -1.0})
+    fails("smaller than the views", image_size=32)
+    fails("neither a folder", data="cifra10")
+    fails("number of images", batch_size=4096)
+    fails("at least 2", batch_size=1)
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "notes.txt").write_text("mine")
+    fails("holds other files", out=tmp_path / "taken")
+    assert (tmp_path / "taken" / "notes.txt").read_text() == "mine"
+
+
+def test_divergence_keeps_the_last_good_checkpoint(photos, tmp_path):
+    source, test = keras_ssl.data.splits(photos)
+    model = keras_ssl.create("simclr", (16, 16, 3), "small_conv")
+    steps = source.size // 16
+    rate = keras.optimizers.schedules.PiecewiseConstantDecay([steps], [1e-3, float("inf")])
+    model.compile(keras.optimizers.SGD(rate))
+    with pytest.raises(
+        keras_ssl.callbacks.TrainingDiverged, match="of epoch 2.*last good checkpoint"
+    ):
+        keras_ssl.runs.train(
+            model,
+            source,
+            tmp_path / "run",
+            epochs=4,
+            batch_size=16,
+            seed=0,
+            settings={},
+            test=test,
+            verbose=0,
+        )
+    assert [p.name for p in (tmp_path / "run" / "checkpoints").iterdir()] == ["epoch-00001"]
+
+
+def shell(*words):
+    return subprocess.run(
+        [sys.executable, "-m", "keras_ssl.cli", *words], capture_output=True, text=True
+    )
+
+
+def test_shell_errors_name_the_near_ones(tmp_path):
+    result = shell("pretrain", f"--out={tmp_path}/run", "--method=simlcr", "--data=shapes")
+    assert result.returncode == 1 and "Did you mean 'simclr'" in result.stderr
+    result = shell("pretrian", "--out=x")
+    assert result.returncode and "Did you mean 'pretrain'" in result.stdout + result.stderr
+    result = shell("pretrain", "--epoch=3")
+    assert result.returncode and "epochs" in result.stdout + result.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_method_options_are_read_as_literals():
+    assert cli._options(["temperature=0.2", "name=x"]) == {"temperature": 0.2, "name": "x"}
+    with pytest.raises(ValueError, match="name=value"):
+        cli._options(["temperature"])
+
+
+def test_create_takes_names_in_any_spelling():
+    for name in ("SimCLR", "sim-clr", "SIM_CLR"):
+        assert isinstance(keras_ssl.create(name, (32, 32, 3), "small_conv"), keras_ssl.SimCLR)
+
+
+def test_public_names():
+    assert sorted(keras_ssl.__all__) == [
+        "SSLModel",
+        "SimCLR",
+        "backbones",
+        "callbacks",
+        "create",
+        "data",
+        "distribute",
+        "evaluation",
+        "export_encoder",
+        "layers",
+        "losses",
+        "ops",
+        "optimizers",
+        "pretrain",
+        "views",
+    ]
+    assert all(hasattr(keras_ssl, name) for name in keras_ssl.__all__)
+
+
+def test_readme_example(tmp_path, monkeypatch):
+    readme = pathlib.Path(__file__).parents[1] / "README.md"
+    example = readme.read_text().split("```python\n")[1].split("```")[0]
+    monkeypatch.chdir(tmp_path)
+    assert example.count("\n") <= 8
+    exec(compile(example, "README.md", "exec"), {})
+    assert (tmp_path / "encoder" / "saved_model.pb").exists()
