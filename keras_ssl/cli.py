@@ -12,40 +12,6 @@ from keras_ssl.run_folder import near
 
 _COMMANDS = ("pretrain", "methods")
 
-flags.DEFINE_string("method", "simclr", "Name of the method; `keras-ssl methods` lists them.")
-flags.DEFINE_string(
-    "data", "shapes", "Folder of images, TFDS name, .npz file, or `shapes` (drawn here)."
-)
-flags.DEFINE_string(
-    "out", None, "Run folder; the same command on the same folder continues the run."
-)
-flags.DEFINE_string("backbone", "resnet18", "Name of the backbone.")
-flags.DEFINE_integer(
-    "image_size", None, "Height and width of the views; default: the images' own, at most 224."
-)
-flags.DEFINE_integer("epochs", 100, "Passes over the images.", lower_bound=1)
-flags.DEFINE_integer("batch_size", None, "Images in the global batch; default 256.", lower_bound=2)
-flags.DEFINE_integer("seed", 0, "Of weights, order and views.")
-flags.DEFINE_string(
-    "test", None, "Labelled images for the kNN monitor; default: the data's own test split."
-)
-flags.DEFINE_string("data_dir", None, "Where TFDS data sets lie.")
-flags.DEFINE_enum(
-    "precision", None, ["float32", "mixed_bfloat16", "mixed_float16"], "Number format."
-)
-flags.DEFINE_integer(
-    "gradient_accumulation_steps",
-    None,
-    "Batches averaged before the optimizer moves.",
-    lower_bound=2,
-)
-flags.DEFINE_enum(
-    "strategy", "auto", ["auto", "one"], "All accelerators of this machine, or one device."
-)
-flags.DEFINE_bool("monitor", True, "Whether the collapse monitor watches every epoch.")
-flags.DEFINE_integer("checkpoint_every", 1, "Epochs between checkpoints.", lower_bound=1)
-flags.DEFINE_multi_string("set", [], "Argument of the method, as name=value; may be repeated.")
-
 FLAGS = flags.FLAGS
 _PASSED = (
     "method",
@@ -103,8 +69,47 @@ def _options(pairs):
     return options
 
 
+def _define_flags():
+    flags.DEFINE_string("method", "simclr", "Name of the method; `keras-ssl methods` lists them.")
+    flags.DEFINE_string(
+        "data", "shapes", "Folder of images, TFDS name, .npz file, or `shapes` (drawn here)."
+    )
+    flags.DEFINE_string(
+        "out", None, "Run folder; the same command on the same folder continues the run."
+    )
+    flags.DEFINE_string("backbone", "resnet18", "Name of the backbone.")
+    flags.DEFINE_integer(
+        "image_size", None, "Height and width of the views; default: the images' own, at most 224."
+    )
+    flags.DEFINE_integer("epochs", 100, "Passes over the images.", lower_bound=1)
+    flags.DEFINE_integer(
+        "batch_size", None, "Images in the global batch; default 256.", lower_bound=2
+    )
+    flags.DEFINE_integer("seed", 0, "Of weights, order and views.")
+    flags.DEFINE_string(
+        "test", None, "Labelled images for the kNN monitor; default: the data's own test split."
+    )
+    flags.DEFINE_string("data_dir", None, "Where TFDS data sets lie.")
+    flags.DEFINE_enum(
+        "precision", None, ["float32", "mixed_bfloat16", "mixed_float16"], "Number format."
+    )
+    flags.DEFINE_integer(
+        "gradient_accumulation_steps",
+        None,
+        "Batches averaged before the optimizer moves.",
+        lower_bound=2,
+    )
+    flags.DEFINE_enum(
+        "strategy", "auto", ["auto", "one"], "All accelerators of this machine, or one device."
+    )
+    flags.DEFINE_bool("monitor", True, "Whether the collapse monitor watches every epoch.")
+    flags.DEFINE_integer("checkpoint_every", 1, "Epochs between checkpoints.", lower_bound=1)
+    flags.DEFINE_multi_string("set", [], "Argument of the method, as name=value; may be repeated.")
+
+
 def main():
     """Entry point of the command `keras-ssl`."""
+    _define_flags()
     app.run(_run)
 
 

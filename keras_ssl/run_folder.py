@@ -18,6 +18,7 @@ import os
 import pathlib
 import shutil
 
+import h5py
 import keras
 
 from keras_ssl.callbacks.divergence import DivergenceGuard
@@ -70,12 +71,12 @@ class RunFolder:
         try:
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir(parents=True)
-            model.save_weights(partial / "state.weights.h5")
+            _save_weights(model, partial / "state.weights.h5")
             (partial / "metrics.json").write_text(json.dumps(self.rows))
             shutil.rmtree(target, ignore_errors=True)
             os.replace(partial, target)
             self._write_metrics()
-        except OSError as error:
+        except (OSError, RuntimeError) as error:
             shutil.rmtree(partial, ignore_errors=True)
             kept = self.epochs_done()
             raise RuntimeError(
@@ -194,6 +195,17 @@ def near(name: str, names) -> str:
     close = difflib.get_close_matches(name.lower(), list(names), n=2, cutoff=0.5)
     hint = f" Did you mean {' or '.join(repr(c) for c in close)}?" if close else ""
     return f"{hint} Known: {', '.join(sorted(names))}."
+
+
+def _save_weights(model, path):
+    """Save, and read back: HDF5 can lose what a full disk refuses without a word."""
+    model.save_weights(path)
+    with h5py.File(path) as file:
+        found = []
+        file.visititems(lambda _, item: found.append(item))
+        for item in found:
+            if isinstance(item, h5py.Dataset):
+                item[()]
 
 
 def _name(epoch: int) -> str:

@@ -12,7 +12,7 @@ import keras_ssl
 from keras_ssl import data as data_module
 from keras_ssl import distribute, evaluation, methods, report
 from keras_ssl.callbacks import CollapseMonitor, KNNMonitor, TensorBoardScalars
-from keras_ssl.engine import SSLModel
+from keras_ssl.engine import SSLModel, feed
 from keras_ssl.export import export_encoder
 from keras_ssl.run_folder import Recorder, RunFolder, guard
 
@@ -179,12 +179,11 @@ def train(
         A `Run`.
     """
     views = views or model.default_views(model.image_shape[:2])
+    feed.check_batch_size(batch_size)
+    data_module.stream(
+        source, views, batch_size, seed
+    )  # says what does not fit, before any writing
     steps = source.size // batch_size
-    if not steps:
-        raise ValueError(
-            f"`batch_size` must be at most the number of images. Received: batch_size={batch_size} "
-            f"for {source.size} images."
-        )
     if not model.compiled:
         accumulation = gradient_accumulation_steps or 1
         optimizer = model.default_optimizer(
@@ -192,10 +191,10 @@ def train(
         )
         optimizer.gradient_accumulation_steps = gradient_accumulation_steps
         model.compile(optimizer)
+    probe = _Probe(model, source, views, seed)
+    watchers = _watchers(model, source, test, probe, monitor, knn_every)
     folder = RunFolder(out, settings)
     try:
-        probe = _Probe(model, source, views, seed)
-        watchers = _watchers(model, source, test, probe, monitor, knn_every)
         done = folder.restore(model)
         if not folder.rows:
             folder.rows.append({"epoch": 0, **_figures(model, watchers)})

@@ -22,6 +22,6 @@ class TensorBoardScalars(keras.callbacks.Callback):
             for k, v in (logs or {}).items()
         ]
         with tf.Graph().as_default():
-            writer = tf.compat.v1.summary.FileWriter(self._folder)
+            writer = tf.compat.v1.summary.FileWriter(self._folder, filename_suffix=f".{epoch + 1}")
             writer.add_summary(tf.compat.v1.Summary(value=values), global_step=epoch + 1)
             writer.close()

@@ -26,7 +26,7 @@ def from_dataset(dataset: tf.data.Dataset, name: str = "tf.data.Dataset") -> Seq
     image_spec, label_spec = _parts(dataset.element_spec)
     _check(image_spec, name)
     rank = image_spec.shape.rank
-    batch_size = image_spec.shape[0] if rank == 4 else None
+    batch_size = (image_spec.shape[0] or _first_batch(dataset)) if rank == 4 else None
     single = dataset.unbatch() if rank == 4 else dataset
     images = single.map(lambda *element: _parts(_whole(element))[0])
     shape = image_spec.shape[-3:]
@@ -46,6 +46,13 @@ def from_dataset(dataset: tf.data.Dataset, name: str = "tf.data.Dataset") -> Seq
         dtype="uint8" if image_spec.dtype == tf.uint8 else "float32",
         batch_size=batch_size,
     )
+
+
+def _first_batch(dataset: tf.data.Dataset) -> int | None:
+    """Images in the first batch, where batches do not say how many they hold; None without one."""
+    for element in dataset.take(1):
+        return int(tf.shape(_parts(element)[0])[0])
+    return None
 
 
 def _whole(element: tuple) -> Any:

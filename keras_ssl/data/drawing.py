@@ -75,7 +75,7 @@ def _draw_chunk(numbers, image_size, seed, channels):
     height, width = image_size
     generators = [np.random.default_rng((seed, int(number))) for number in numbers]
     draws = np.array([rng.random(_PARAMETERS, np.float32) for rng in generators])
-    colours = np.array([rng.random((2 + _COPIES, channels), np.float32) for rng in generators])
+    colours = np.array([rng.random((4 + _COPIES, channels), np.float32) for rng in generators])
     noise = np.array(
         [rng.integers(-128, 128, (height, width), np.int8) for rng in generators], np.float32
     )
@@ -84,7 +84,7 @@ def _draw_chunk(numbers, image_size, seed, channels):
     shorter = min(height, width)
     y = ((np.arange(height, dtype=np.float32) + 0.5) - height / 2)[None, :, None] / shorter
     x = ((np.arange(width, dtype=np.float32) + 0.5) - width / 2)[None, None, :] / shorter
-    ground = colours[:, :2]
+    ground = 0.35 + 0.3 * colours[:, :4]
     image = _texture(x, y, p, ground)
     for copy in range(_COPIES):
         radius = 0.15 + 0.11 * next(p)
@@ -94,7 +94,7 @@ def _draw_chunk(numbers, image_size, seed, channels):
         u, v = _turned(x - left, y - top, next(p))
         distance = _distances(u / radius, v / radius, labels) * radius * shorter  # pixels
         mask = np.clip(0.5 - distance, 0, 1)[..., None]
-        image += mask * (_apart(colours[:, 2 + copy], ground)[:, None, None] - image)
+        image += mask * (_apart(colours[:, 4 + copy], ground)[:, None, None] - image)
     image += (noise / 128 * 0.06 * next(p))[..., None]
     return np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8), labels
 
@@ -105,15 +105,15 @@ def _turned(x, y, turn):
     return x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
 
 
-def _texture(x, y, p, colours):
-    """Two colours mixed along a gradient and stripes, each of a random direction."""
-    along, _ = _turned(x, y, next(p))
+def _texture(x, y, p, corners):
+    """A colour for each corner, blended between them, and faint stripes of a random direction."""
+    right, low = np.clip(x + 0.5, 0, 1)[..., None], np.clip(y + 0.5, 0, 1)[..., None]
+    corner = iter(corners.transpose(1, 0, 2)[:, :, None, None])
+    upper = next(corner) * (1 - right) + next(corner) * right
+    lower = next(corner) * (1 - right) + next(corner) * right
     across, _ = _turned(x, y, next(p))
     stripes = np.sin(2 * np.pi * (across * (2 + 6 * next(p)) + next(p)))
-    amount = 0.5 * next(p)
-    mix = np.clip(0.5 + 0.8 * (1 - amount) * along + 0.5 * amount * stripes, 0, 1)[..., None]
-    first, second = colours[:, None, None, 0], colours[:, None, None, 1]
-    return first + mix * (second - first)
+    return upper * (1 - low) + lower * low + 0.1 * (next(p) * stripes)[..., None]
 
 
 def _apart(figure, ground):

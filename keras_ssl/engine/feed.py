@@ -21,11 +21,7 @@ def prepare(model, x, batch_size, views, seed, first_epoch, steps_per_epoch):
         raise ValueError(_needs(model, f"Received: {type(x).__name__}." + _path_hint(x)))
     source = data.load(x, seed=seed)
     batch_size = batch_size or source.batch_size or min(_DEFAULT_BATCH, source.size)
-    if batch_size < 2:
-        raise ValueError(
-            "`batch_size` must be at least 2: a batch of one has nothing to be compared with. "
-            f"Received: batch_size={batch_size}."
-        )
+    check_batch_size(batch_size)
     if views is None:
         views = model.default_views(model.image_shape[:2])
     _check_channels(model, source)
@@ -47,6 +43,15 @@ def prepare(model, x, batch_size, views, seed, first_epoch, steps_per_epoch):
     with model_scope(model):
         dataset = distribute.feed(stream, batch_size, strategy)
     return dataset, batch_size, steps_per_epoch or source.size // batch_size
+
+
+def check_batch_size(batch_size):
+    """Raise unless a batch of so many images has something to compare."""
+    if batch_size < 2:
+        raise ValueError(
+            "`batch_size` must be at least 2: a batch of one has nothing to be compared with. "
+            f"Received: batch_size={batch_size}."
+        )
 
 
 def model_scope(model):

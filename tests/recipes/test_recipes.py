@@ -22,7 +22,7 @@ def test_smoke(recipe, tmp_path):
         text=True,
     )
     assert result.returncode == 0, result.stderr[-3000:]
-    rows = list(csv.DictReader((tmp_path / "run" / "metrics.csv").open()))
+    rows = list(csv.DictReader((tmp_path / "run" / "metrics.csv").read_text().splitlines()))
     assert rows[-1]["epoch"] == "2" and float(rows[-1]["loss"]) > 0
     assert "linear probe" in result.stdout
 
