@@ -3,6 +3,12 @@
 import math
 
 import keras
+import numpy as np
+
+_REMEDY = (
+    "Lower the learning rate, lengthen its warm-up, or, with mixed_float16, use mixed_bfloat16; "
+    "images with NaN would have been refused."
+)
 
 
 class TrainingDiverged(RuntimeError):
@@ -38,11 +44,15 @@ class DivergenceGuard(keras.callbacks.Callback):
             self.model.stop_training = True
 
     def on_epoch_end(self, epoch, logs=None):
-        """Raise if a step of this epoch was bad."""
+        """Raise if a step of this epoch was bad, or left weights that are not finite."""
         if self._bad_step is not None:
             raise TrainingDiverged(
                 f"The loss became NaN or infinite at step {self._bad_step + 1} of epoch "
-                f"{epoch + 1}. Lower the learning rate, lengthen its warm-up, "
-                "or, with mixed_float16, use mixed_bfloat16; images with NaN would have been "
-                f"refused. {self._advice}".rstrip()
+                f"{epoch + 1}. "
+                f"{_REMEDY} {self._advice}".rstrip()
+            )
+        if not all(np.isfinite(weight).all() for weight in self.model.get_weights()):
+            raise TrainingDiverged(
+                f"Weights became NaN or infinite in the last step of epoch {epoch + 1}. "
+                f"{_REMEDY} {self._advice}".rstrip()
             )

@@ -11,7 +11,7 @@ _MESSAGES = (
 
 
 def unusable_images(error: Exception) -> str | None:
-    """The message about images that `error`, raised by a data set in a graph, carries; else None."""
+    """What `error`, raised by a data set in a graph, says about images; else None."""
     if isinstance(error, tf.errors.OpError):
         for message in _MESSAGES:
             found = message.search(error.message)
