@@ -16,7 +16,7 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	touch $@
 
 demo: $(VENV)/.installed
-	$(BIN)/keras-ssl pretrain --method=simclr --data=shapes --backbone=small_conv --epochs=10 --out=$(DEMO_OUT)
+	$(BIN)/python -m recipes.simclr --preset=shapes --out=$(DEMO_OUT)
 
 test: lint
 	$(BIN)/python -m pytest -m "not slow"

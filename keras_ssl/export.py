@@ -54,7 +54,9 @@ def export_encoder(model, path, format: str = "savedmodel") -> pathlib.Path:
             partial = partial.with_suffix(".keras")
             backbone.to_functional().save(partial)
         else:
-            backbone.to_functional().export(partial, format=format, verbose=False)
+            network = backbone.to_functional()
+            network(keras.ops.zeros((1, *backbone.image_shape)))  # Keras exports what was called
+            network.export(partial, format=format, verbose=False)
         _remove(path)
         os.replace(partial, path)
     finally:

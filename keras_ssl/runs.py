@@ -276,7 +276,7 @@ def _finish(model, folder, source, settings, watchers, probe):
     encoder = export_encoder(model, folder.path / "encoder")
     export_encoder(model, folder.path / "encoder.keras", format="keras")
     verdict = next((w.verdict for w in watchers if isinstance(w, CollapseMonitor)), None)
-    table = _table(folder.rows, verdict)
+    table = _table(folder.rows)
     page = report.write_report(
         folder.path / "report.html",
         title=f"{type(model).__name__} on {source.name}",
@@ -291,19 +291,20 @@ def _finish(model, folder, source, settings, watchers, probe):
         verdict=verdict,
         extra=table,
     )
-    lines = {**table, "encoder": str(encoder), "report": str(page)}
+    lines = dict(table)
+    if verdict is not None:
+        lines["collapse monitor"] = f"{verdict.status}: {verdict.message}"
+    lines |= {"encoder": str(encoder), "report": str(page)}
     width = max(map(len, lines))
     print("\n" + "\n".join(f"{name:{width}}  {value}" for name, value in lines.items()))
     return Run(model, folder.path, encoder, page, folder.rows, verdict)
 
 
-def _table(rows, verdict):
+def _table(rows):
     table = {"epochs": str(rows[-1]["epoch"])}
     if "knn" in rows[0] and len(rows) > 1:
         table["kNN accuracy, random encoder"] = f"{rows[0]['knn']:.3f}"
         table["kNN accuracy, trained encoder"] = f"{rows[-1]['knn']:.3f}"
-    if verdict is not None:
-        table["collapse monitor"] = f"{verdict.status}: {verdict.message}"
     return table
 
 

@@ -87,10 +87,10 @@ def _draw_chunk(numbers, image_size, seed, channels):
     ground = 0.35 + 0.3 * colours[:, :4]
     image = _texture(x, y, p, ground)
     for copy in range(_COPIES):
-        radius = 0.15 + 0.11 * next(p)
+        radius = 0.1 + 0.18 * next(p)
         column, row = copy % 2 - 0.5, copy // 2 - 0.5  # each in its quarter, more or less
-        left = 0.5 * column + 0.16 * (next(p) - 0.5)
-        top = 0.5 * row + 0.16 * (next(p) - 0.5)
+        left = 0.5 * column + 0.3 * (next(p) - 0.5)
+        top = 0.5 * row + 0.3 * (next(p) - 0.5)
         u, v = _turned(x - left, y - top, next(p))
         distance = _distances(u / radius, v / radius, labels) * radius * shorter  # pixels
         mask = np.clip(0.5 - distance, 0, 1)[..., None]
@@ -113,14 +113,13 @@ def _texture(x, y, p, corners):
     lower = next(corner) * (1 - right) + next(corner) * right
     across, _ = _turned(x, y, next(p))
     stripes = np.sin(2 * np.pi * (across * (2 + 6 * next(p)) + next(p)))
-    return upper * (1 - low) + lower * low + 0.1 * (next(p) * stripes)[..., None]
+    return upper * (1 - low) + lower * low + 0.06 * (next(p) * stripes)[..., None]
 
 
 def _apart(figure, ground):
-    """The figure's colour, moved away from the mean of the ground's where it is near."""
-    centre = ground.mean(1)
-    shift = np.where(np.abs(figure - centre) < 0.3, np.where(centre > 0.5, -0.4, 0.4), 0)
-    return np.clip(figure + shift.astype(np.float32), 0, 1)
+    """A light or dark colour with a tint, well apart from the ground."""
+    light = figure[:, :1] > 0.5
+    return np.where(light, 0.75, 0.05) + 0.2 * figure
 
 
 def _distances(u, v, labels):

@@ -77,11 +77,12 @@ class SimCLR(SSLModel):
     def default_optimizer(self, total_steps, batch_size):
         """LARS, warmed up over the first tenth of the run, then cosine to zero (appendix B.1).
 
-        Learning rate: 1.0 * batch / 256 up to 64 px, else 0.075 * sqrt(batch) (appendix B.1, the
-        rule for small batches and short training). The warm-up is 10 of 100 epochs in the paper.
-        Weight decay 1e-4 (the authors' README; the paper's is 1e-6).
+        Learning rate: 0.075 * sqrt(batch), the paper's rule for small batches and short training;
+        up to 64 px 2 * sqrt(batch / 512), which at 512 images is that of the authors' command for
+        CIFAR-10. The warm-up is 10 of 100 epochs in the paper. Weight decay 1e-4 (the authors'
+        README; the paper's is 1e-6).
         """
-        peak = batch_size / 256 if self._small else 0.075 * math.sqrt(batch_size)
+        peak = (2 / math.sqrt(512) if self._small else 0.075) * math.sqrt(batch_size)
         schedule = optimizers.WarmupCosine(peak, total_steps, warmup_steps=total_steps // 10)
         return optimizers.LARS(schedule, momentum=0.9, weight_decay=1e-4, velocity="update")
 

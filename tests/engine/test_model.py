@@ -85,7 +85,7 @@ def test_default_schedule_spans_the_run():
     rates = [float(model.optimizer._learning_rate(step)) for step in (0, 2, 20)]
     assert (
         rates[0] == 0
-        and rates[1] == pytest.approx(8 / 256)
+        and rates[1] == pytest.approx(2 * (8 / 512) ** 0.5)
         and rates[2] == pytest.approx(0, abs=1e-6)
     )
 
