@@ -110,7 +110,7 @@ def pretrain(
     settings = {
         "method": method,
         "method_options": method_options or {},
-        "data": _describe(source),
+        "data": source.name,
         "backbone": backbone if isinstance(backbone, str) else backbone.name,
         "image_size": size,
         "epochs": epochs,
@@ -118,7 +118,6 @@ def pretrain(
         "seed": seed,
         "precision": precision or "float32",
         "gradient_accumulation_steps": gradient_accumulation_steps,
-        "version": keras_ssl.__version__,
     }
     with distribute.scope(strategy), _precision(precision):
         model = methods.create(
@@ -180,9 +179,7 @@ def train(
     """
     views = views or model.default_views(model.image_shape[:2])
     feed.check_batch_size(batch_size)
-    data_module.stream(
-        source, views, batch_size, seed
-    )  # says what does not fit, before any writing
+    data_module.stream(source, views, batch_size, seed)  # raises where they do not fit
     steps = source.size // batch_size
     if not model.compiled:
         accumulation = gradient_accumulation_steps or 1
@@ -193,12 +190,13 @@ def train(
         model.compile(optimizer)
     probe = _Probe(model, source, views, seed)
     watchers = _watchers(model, source, test, probe, monitor, knn_every)
+    settings = {**settings, "images": _describe(source), "version": keras_ssl.__version__}
     folder = RunFolder(out, settings)
     try:
         done = folder.restore(model)
         if not folder.rows:
             folder.rows.append({"epoch": 0, **_figures(model, watchers)})
-        _take_up(watchers, folder.rows)
+        _take_up(watchers, model, folder.rows)
         if done < epochs:
             model.fit(
                 source,
@@ -240,7 +238,7 @@ class _Probe:
 def _watchers(model, source, test, probe, monitor, knn_every):
     """The monitors that the data allow."""
     watchers = []
-    if source.labels is not None and test is not None:
+    if source.has_labels and test is not None:
         size = model.image_shape[:2]
         bank, queries = source.arrays(size, limit=_BANK), test.arrays(size, limit=_QUERIES)
         watchers.append(KNNMonitor(bank, queries, every=knn_every))
@@ -259,14 +257,12 @@ def _figures(model, watchers):
     return figures
 
 
-def _take_up(watchers, rows):
+def _take_up(watchers, model, rows):
     """Give the monitors what an earlier part of the run measured."""
     for watcher in watchers:
         if isinstance(watcher, CollapseMonitor):
-            watcher.untrained = {k: v for k, v in rows[0].items() if k != "epoch"}
-            watcher.history = [{**row, "epoch": row["epoch"] - 1} for row in rows[1:]]
-            if watcher.history:
-                watcher.verdict = evaluation.diagnose(watcher.history, watcher.untrained)
+            history = [{**row, "epoch": row["epoch"] - 1} for row in rows[1:]]
+            watcher.resume(model, {k: v for k, v in rows[0].items() if k != "epoch"}, history)
         else:
             watcher.untrained = rows[0].get("knn")
 

@@ -93,7 +93,7 @@ def run(config, make_model, make_views, out, data_dir=None, linear_probe=True):
             test=test,
             views=make_views(config),
         )
-    if linear_probe and source.labels is not None and test is not None:
+    if linear_probe and source.has_labels and test is not None:
         size = (config.image_size, config.image_size)
         probe = evaluation.linear_probe(result.model.encode, source.arrays(size), test.arrays(size))
         full = evaluation.knn_accuracy(result.model.encode, source.arrays(size), test.arrays(size))

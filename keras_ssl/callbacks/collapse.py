@@ -5,11 +5,12 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_ssl.callbacks.knn import is_untrained
+from keras_ssl.callbacks.knn import is_untrained, steps_taken
 from keras_ssl.evaluation import features, monitors
 from keras_ssl.evaluation.diagnosis import Verdict, collapse_figures, diagnose
 
 MOST_IMAGES = 2048
+SETTLED = 50  # steps; 0.9**50 = 0.005 of the statistics' start is left
 
 
 class CollapseMonitor(keras.callbacks.Callback):
@@ -28,8 +29,7 @@ class CollapseMonitor(keras.callbacks.Callback):
     Attributes:
         verdict: `Verdict` (status, message) of the last epoch; None before the first.
         history: one dict of figures per epoch, with "epoch" and "loss".
-        untrained: figures before the first step. Set it to a stored dict to go on with an
-            earlier run, whose untrained network is gone.
+        untrained: figures before the first step; see `resume`.
 
     Args:
         images: (N, H, W, C), uint8 or floats in [0, 1]; the first 2,048 are used.
@@ -67,6 +67,13 @@ class CollapseMonitor(keras.callbacks.Callback):
             figures |= self._space(model.embed, "embedding")
         return figures
 
+    def resume(self, model: Any, untrained: dict[str, float], history: list) -> None:
+        """Take up what an earlier part of the run measured, of a `model` restored to its end."""
+        self.set_model(model)
+        self.untrained, self.history = untrained, list(history)
+        if self.history:
+            self.verdict = self._judge()
+
     def on_train_begin(self, logs=None):
         """Measure the untrained network, unless training goes on from earlier steps."""
         if self.untrained is None and is_untrained(self.model):
@@ -84,10 +91,25 @@ class CollapseMonitor(keras.callbacks.Callback):
             logs.update({k: v for k, v in figures.items() if not k.endswith("_max_rank")})
         self.history.append(row)
         before = self.verdict
-        self.verdict = diagnose(self.history, self.untrained)
+        self.verdict = self._judge()
         if self.verdict.severity > (before.severity if before else 0):
             status, message = self.verdict.status.upper(), self.verdict.message
             print(f"\nCollapse monitor, epoch {epoch + 1}: {status}. {message}", flush=True)
+
+    def _judge(self) -> Verdict:
+        """The verdict, once moving statistics of batch normalisation have had time to settle."""
+        steps = steps_taken(self.model)
+        if (
+            steps is not None
+            and steps < SETTLED
+            and np.isfinite(list(self.history[-1].values())).all()
+        ):
+            return Verdict(
+                "too early",
+                f"Too early to judge: {steps} steps were taken, and moving statistics of batch "
+                f"normalisation, through which features are seen, need some {SETTLED} to settle.",
+            )
+        return diagnose(self.history, self.untrained)
 
     def _space(self, encode: Any, prefix: str) -> dict[str, float]:
         z = features.extract(encode, self.images, self.batch_size)

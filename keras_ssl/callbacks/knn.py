@@ -89,8 +89,13 @@ class KNNMonitor(keras.callbacks.Callback):
 
 def is_untrained(model: Any) -> bool:
     """Whether the optimizer of a model has not made a step yet."""
+    return not steps_taken(model)
+
+
+def steps_taken(model: Any) -> int | None:
+    """Steps that the optimizer of a model has made; None without an optimizer."""
     iterations = getattr(getattr(model, "optimizer", None), "iterations", None)
-    return iterations is None or int(keras.ops.convert_to_numpy(iterations)) == 0
+    return None if iterations is None else int(keras.ops.convert_to_numpy(iterations))
 
 
 def _part(images: Any, labels: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:

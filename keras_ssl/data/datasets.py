@@ -16,9 +16,8 @@ def from_dataset(dataset: tf.data.Dataset, name: str = "tf.data.Dataset") -> Seq
     """Source from a data set of images, (image, label) or `{"image": ..., "label": ...}`.
 
     Images are uint8 or float in [0, 1], one an element or in batches. The data set should give the
-    same order every time; the source
-    shuffles it in a buffer of up to 10,000 images (512 MB). Where it does not know its size, it is
-    counted in one pass.
+    same order every time; the source shuffles it in a buffer of up to 10,000 images (512 MB). Where
+    it does not know its size, it is counted in one pass.
 
     Raises:
         ValueError: when elements are none of these, or the data set is empty or endless.
@@ -128,8 +127,8 @@ def _median_size(images: tf.data.Dataset, name: str) -> tuple[int, int]:
 
 
 def _label_reader(dataset: tf.data.Dataset):
-    def read_labels() -> np.ndarray:
-        labels = dataset.map(lambda *element: _parts(_whole(element))[1])
+    def read_labels(count: int) -> np.ndarray:
+        labels = dataset.take(count).map(lambda *element: _parts(_whole(element))[1])
         return np.array(list(labels.as_numpy_iterator())).astype(np.int64)
 
     return read_labels

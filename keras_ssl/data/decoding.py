@@ -1,10 +1,9 @@
 """From an image file to its pixels, inside a `tf.data` graph.
 
 JPEG and PNG are decoded by TensorFlow straight to the wanted channels; BMP and GIF (its first
-image) by TensorFlow and then
-converted; `.npy` by NumPy; everything else by Pillow. Transparency is dropped: the colours under it
-are kept. A file that cannot be read is an
-error of TensorFlow, which `IndexedSource` catches.
+image) by TensorFlow and then converted; `.npy` by NumPy; everything else by Pillow. Transparency is
+dropped: the colours under it are kept. A file that cannot be read is an error of TensorFlow, which
+`IndexedSource` catches.
 """
 
 import io

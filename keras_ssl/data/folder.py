@@ -21,12 +21,10 @@ def from_folder(
     """Source of all images in a folder and in the folders below it, read from disk when needed.
 
     Labels, for evaluation only, are the names of the folders just below `path`, where every image
-    lies in one of at least two; folders called
-    train, val, test and the like are not taken for classes. Channels and type are those of a sample
-    of up to 64 files: grey if all are grey,
-    else RGB; float32 in [0, 1] if one has 16 bits, else uint8; transparency is dropped. `.npy`
-    files `(height, width, channels)` may
-    have any number of channels.
+    lies in one of at least two; folders called train, val, test and the like are not taken for
+    classes. Channels and type are those of a sample of up to 64 files: grey if all are grey, else
+    RGB; float32 in [0, 1] if one has 16 bits, else uint8; transparency is dropped. `.npy` files
+    `(height, width, channels)` may have any number of channels.
 
     Files that cannot be read are skipped, logged and listed in `source.corrupt`.
 
@@ -37,8 +35,7 @@ def from_folder(
 
     Raises:
         ValueError: when there is no such folder, fewer than two images, too many unreadable files
-            in the sample, or files of different numbers of
-            channels that cannot be converted.
+            in the sample, or files of different numbers of channels that cannot be converted.
     """
     root = _root(pathlib.Path(path), split)
     files = _image_files(root)

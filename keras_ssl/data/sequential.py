@@ -20,7 +20,7 @@ class SequentialSource(Source):
         raw: data set of raw images in a fixed order; strings or tensors.
         decode: from a raw image to the image; used inside `tf.data`.
         size: number of images.
-        read_labels: gives the labels when they are first asked for; None where there are none.
+        read_labels: gives the labels of the first so many images; None where there are none.
         **description: as `Source`.
     """
 
@@ -32,7 +32,7 @@ class SequentialSource(Source):
         decode: Callable[[Any], tf.Tensor],
         size: int,
         *,
-        read_labels: Callable[[], np.ndarray] | None = None,
+        read_labels: Callable[[int], np.ndarray] | None = None,
         **description: Any,
     ) -> None:
         super().__init__(size, **description)
@@ -43,8 +43,17 @@ class SequentialSource(Source):
     def labels(self) -> np.ndarray | None:
         """Integer labels by index (int64), for evaluation only; None where there are none."""
         if self._labels is None and self._read_labels is not None:
-            self._labels = self._read_labels()
+            self._labels = self._read_labels(self.size)
         return self._labels
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether there are labels; unlike `labels`, never reads them."""
+        return self._read_labels is not None
+
+    def _labels_at(self, indices: np.ndarray) -> np.ndarray:
+        known = self._labels
+        return (self._read_labels(int(indices.max()) + 1) if known is None else known)[indices]
 
     def ordered(self) -> tf.data.Dataset:
         """`{"image", "index"}` in the order of the index."""
@@ -79,7 +88,8 @@ class SequentialSource(Source):
         mask[indices] = True
         with tf.device("CPU:0"):
             mask = tf.constant(mask)
-        return self._elements(self._raw.enumerate().filter(lambda index, _: mask[index]))
+        front = self._raw.take(int(indices[-1]) + 1).enumerate()
+        return self._elements(front.filter(lambda index, _: mask[index]))
 
     def _elements(self, pairs: tf.data.Dataset) -> tf.data.Dataset:
         return pairs.map(

@@ -8,6 +8,8 @@ import tensorflow as tf
 
 from keras_ssl.data import evaluation_images
 
+_FRONT = 20_000  # images of a sequence that a choice for evaluation is made from
+
 
 class Source(abc.ABC):
     """Images with an index each; made by `data.load` or one of `data.from_*`.
@@ -50,6 +52,11 @@ class Source(abc.ABC):
         """Integer labels by index (int64), for evaluation only; None where there are none."""
 
     @property
+    def has_labels(self) -> bool:
+        """Whether there are labels; unlike `labels`, never reads them."""
+        return self.labels is not None
+
+    @property
     def corrupt(self) -> list[str]:
         """Names of the files found unreadable so far."""
         return []
@@ -76,11 +83,16 @@ class Source(abc.ABC):
 
         Returns:
             Images `(n, height, width, channels)` of the source's dtype in the order of their
-            index, and their labels or None. With `limit`, a fixed random choice of so many.
+            index, and their labels or None. With `limit`, a fixed random choice of so many; where
+            images are read in sequence, among the first 20,000, or `limit` if that is more.
         """
-        chosen = evaluation_images.choose(self.size, limit)
+        reach = self.size if self.random_access else min(self.size, max(limit or self.size, _FRONT))
+        chosen = evaluation_images.choose(reach, limit)
         images, indices = evaluation_images.collect(self._chosen(chosen), image_size, self.dtype)
-        return images, None if self.labels is None else self.labels[indices]
+        return images, self._labels_at(indices) if self.has_labels else None
+
+    def _labels_at(self, indices: np.ndarray) -> np.ndarray:
+        return self.labels[indices]
 
     @abc.abstractmethod
     def _chosen(self, indices: np.ndarray) -> tf.data.Dataset:

@@ -42,14 +42,14 @@ def splits(
     train = load(spec, split=names[0], **options)
     if test is not None:
         judged = load(test, **options)
-        if judged.labels is None:
+        if not judged.has_labels:
             raise ValueError(
                 f"`test` must have labels. Received: {judged}. Pass images in one folder a class, "
                 "for "
                 "instance, or leave `test` out."
             )
         return train, judged
-    if train.labels is None:
+    if not train.has_labels:
         return train, None
     if names[1]:
         return train, load(spec, split=names[1], **options)

@@ -23,11 +23,10 @@ def stream(
     """Endless batches of views: epoch `first_epoch`, the next, and so on.
 
     The order of an epoch is a function of (seed, epoch), an image's views one of (seed, epoch,
-    index): a stream that starts at a later
-    epoch goes on as one that came there by itself. Each epoch has exactly `steps_per_epoch`
-    batches; it begins its order again when it is too
-    short. In the place of an unreadable image comes another, chosen at random, so that no worker's
-    share moves.
+    index): a stream that starts at a later epoch goes on as one that came there by itself. Each
+    epoch has exactly `steps_per_epoch` batches; it begins its order again when it is too short. In
+    the place of an unreadable image comes another, chosen at random, so that no worker's share
+    moves.
 
     Args:
         source: a `Source`.

@@ -158,8 +158,8 @@ def _in_sequence(
         image.set_shape((*feature.shape[:2], channels))
         return tf.image.convert_image_dtype(image, tf.float32) if deep else image
 
-    def read_labels() -> np.ndarray:
-        labels = raw.map(lambda example: example["label"]).batch(_BATCH)
+    def read_labels(count: int) -> np.ndarray:
+        labels = raw.map(lambda example: example["label"]).take(count).batch(_BATCH)
         return np.concatenate(list(labels.as_numpy_iterator())).astype(np.int64)
 
     shapes = [tf.shape(decode(image))[:2].numpy() for image in images.take(_SAMPLE)]

@@ -1,6 +1,7 @@
 """From what a user hands to `fit` to the batches a method trains on."""
 
 import contextlib
+import warnings
 
 import keras
 
@@ -61,7 +62,7 @@ def model_scope(model):
 
 
 def check_trainable(model):
-    """Raise on what `fit` would silently ignore."""
+    """Raise on what `fit` would silently ignore; warn of steps that would move nothing."""
     if model.losses:
         raise ValueError(
             f"{type(model).__name__} does not add regularizers of layers to its objective, but "
@@ -77,6 +78,12 @@ def check_trainable(model):
                 f"Received: {optimizer.gradient_accumulation_steps} with "
                 f"{distribute.num_replicas()} replicas. Use a larger batch_size."
             )
+    if optimizer.built and int(optimizer.iterations) > 0 and float(optimizer.learning_rate) == 0:
+        warnings.warn(
+            f"The learning rate is 0 at step {int(optimizer.iterations)}: its schedule has ended "
+            "and training changes nothing more. Call `compile` with a new optimizer to train on.",
+            stacklevel=3,
+        )
 
 
 def explain(error):

@@ -12,7 +12,7 @@ import numpy as np
 
 from keras_ssl.evaluation import monitors
 
-STATUSES = ("healthy", "warning", "dimensional collapse", "collapsed", "diverged")
+STATUSES = ("too early", "healthy", "warning", "dimensional collapse", "collapsed", "diverged")
 FIGURES = ("std", "rankme", "effective_rank", "uniformity", "dead")
 NAMES = {"embedding": "projector outputs", "features": "backbone features"}
 
@@ -27,7 +27,8 @@ class Verdict:
     """What the figures say of a run.
 
     Attributes:
-        status: "healthy", "warning", "dimensional collapse", "collapsed" or "diverged".
+        status: "too early", "healthy", "warning", "dimensional collapse", "collapsed" or
+            "diverged".
         message: what is seen, the likely cause and the next step, in plain sentences.
     """
 
@@ -36,8 +37,8 @@ class Verdict:
 
     @property
     def severity(self) -> int:
-        """0 for healthy up to 4 for diverged."""
-        return STATUSES.index(self.status)
+        """0 for healthy (and too early to say) up to 4 for diverged."""
+        return max(0, STATUSES.index(self.status) - 1)
 
 
 def collapse_figures(embeddings: Any, prefix: str = "features") -> dict[str, float]:
@@ -97,7 +98,7 @@ def diagnose(
     worst = max((f.severity for f in findings), default=0)
     grave = [f.message for f in findings if f.severity == worst]
     if worst > 0:
-        return Verdict(STATUSES[worst], grave[0])
+        return Verdict(STATUSES[worst + 1], grave[0])
     return Verdict("healthy", _healthy(history))
 
 

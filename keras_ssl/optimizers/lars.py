@@ -17,8 +17,8 @@ class LARS(keras.optimizers.Optimizer):
 
         g <- g + d w
         q  = c |w| / |g|  if both norms are > 0, else 1
-        velocity="gradient":  v <- m v + q g;    w <- w - r v      (MoCo v3, Barlow Twins, VICReg;
-        variant A) velocity="update":    v <- m v + r q g;  w <- w - v        (SimCLR; variant S)
+        velocity="gradient":  v <- m v + q g;    w <- w - r v   (A: MoCo v3, Barlow Twins, VICReg)
+        velocity="update":    v <- m v + r q g;  w <- w - v     (S: SimCLR)
 
     The two agree while r is constant and differ when it changes. Tensors of one axis or none
     (biases, the gains and offsets of batch normalisation) get neither decay nor q (q = 1), so they

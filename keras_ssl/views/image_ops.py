@@ -1,9 +1,8 @@
 """Seeded, stateless operations on one image.
 
-Each result is a function of the image, its parameters and, for `random_*`, a seed.
-Images are float32 `(H, W, C)` in [0, 1] unless a function says that uint8 will do; C must be known
-when the graph is made.
-Every function keeps [0, 1]. A seed is an int32 tensor of two numbers.
+Each result is a function of the image, its parameters and, for `random_*`, a seed. Images are
+float32 `(H, W, C)` in [0, 1] unless a function says that uint8 will do; C must be known when the
+graph is made. Every function keeps [0, 1]. A seed is an int32 tensor of two numbers.
 """
 
 import math
@@ -62,11 +61,9 @@ def draw_crop(
     """Top, left, height and width of a random box, as int32, within an image of `height` x `width`.
 
     Area / (height * width) ~ U(scale) and log(box width / box height) ~ U(log ratio), drawn
-    together until the box fits, 10 times at most;
-    then the largest central box whose ratio is allowed. The place is uniform. (Inception's crop as
-    torchvision draws it; the authors
-    of SimCLR call TensorFlow's `sample_distorted_bounding_box`, which draws the ratio itself
-    uniformly.)
+    together until the box fits, 10 times at most; then the largest central box whose ratio is
+    allowed. The place is uniform. (Inception's crop as torchvision draws it; the authors of SimCLR
+    call TensorFlow's `sample_distorted_bounding_box`, which draws the ratio itself uniformly.)
     """
     draws = uniforms(seed, 2 * _CROP_ATTEMPTS + 2)
     full_height, full_width = tf.cast(height, tf.float32), tf.cast(width, tf.float32)
@@ -144,9 +141,8 @@ def adjust_saturation(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
     """Saturation times `factor`.
 
     Three channels: S of HSV is multiplied and cut off at 1 (as in SimCLR's code). Other counts:
-    each pixel is spread about the mean of its channels,
-    `mean + factor * (pixel - mean)`, cut off at 0 and 1. One channel has no saturation and stays as
-    it is.
+    each pixel is spread about the mean of its channels, `mean + factor * (pixel - mean)`, cut off
+    at 0 and 1. One channel has no saturation and stays as it is.
     """
     channels = num_channels(image)
     if channels == 1:
@@ -161,7 +157,7 @@ def _scale_hsv_saturation(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
     """HSV's S times `factor`, at most 1, without a way through HSV.
 
     With V = max and S = (max - min) / max of the channels, a pixel becomes V + (pixel - V) * k with
-    k = min(factor, 1 / S). Two to three times as fast from 96 px up as TensorFlow's own kernel.
+    k = min(factor, 1 / S).
     """
     red, green, blue = tf.split(image, 3, axis=-1)
     value = tf.maximum(red, tf.maximum(green, blue))
@@ -179,9 +175,8 @@ def random_hue(image: tf.Tensor, draws: tf.Tensor, strength: float) -> tf.Tensor
     """Colour shifted at random; `draws` are C uniform numbers.
 
     Three channels: hue moves by U(-strength, strength) of a turn. Other counts above one have no
-    hue: every channel gets its own gain,
-    U(1 - 2 * strength, 1 + 2 * strength), which moves the channels of an ordinary photograph about
-    as far. One channel stays as it is.
+    hue: every channel gets its own gain, U(1 - 2 * strength, 1 + 2 * strength), which moves the
+    channels of an ordinary photograph about as far. One channel stays as it is.
     """
     channels = num_channels(image)
     if channels == 1:

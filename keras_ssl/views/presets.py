@@ -21,13 +21,12 @@ def simclr(
     """SimCLR's two views: crop, flip, colour jitter, grey, blur.
 
     Crop of 8-100 % of the area, ratio 3/4 to 4/3, bicubic; flip 0.5; jitter (0.8 s, 0.8 s, 0.8 s,
-    0.2 s) with probability 0.8 in random order;
-    grey 0.2; blur with sigma U(0.1, 2), kernel a tenth of the height.
+    0.2 s) with probability 0.8 in random order; grey 0.2; blur with sigma U(0.1, 2), kernel a tenth
+    of the height.
 
     Chen et al. 2020, https://arxiv.org/abs/2002.05709 (appendix A; B.9 for CIFAR-10). Departures
-    from the authors' code: the
-    crop's ratio is drawn uniformly in its logarithm; the overshoot of the bicubic crop is cut off
-    at once, theirs by the jitter or at the end.
+    from the authors' code: the crop's ratio is drawn uniformly in its logarithm; the overshoot of
+    the bicubic crop is cut off at once, theirs by the jitter or at the end.
 
     Args:
         image_size: pixels of the views, one number or (height, width).

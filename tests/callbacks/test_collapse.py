@@ -2,12 +2,18 @@ import keras
 import numpy as np
 import pytest
 
-from keras_ssl.callbacks import CollapseMonitor
+from keras_ssl.callbacks import CollapseMonitor, collapse
 from keras_ssl.evaluation import Verdict
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.random((64, 8, 8, 3)).astype(np.float32)
 VIEWS = (IMAGES, np.clip(IMAGES + 0.1 * RNG.normal(size=IMAGES.shape), 0, 1).astype(np.float32))
+
+
+@pytest.fixture(autouse=True)
+def few_steps_will_do(monkeypatch):
+    """Runs here are shorter than what the monitor waits for."""
+    monkeypatch.setattr(collapse, "SETTLED", 0)
 
 
 class Toy(keras.Model):
@@ -135,3 +141,20 @@ def test_images_are_capped_and_bad_probes_refused():
         CollapseMonitor(IMAGES, (IMAGES, IMAGES[:5]))
     with pytest.raises(ValueError, match="`every` must be >= 1"):
         CollapseMonitor(IMAGES, every=0)
+
+
+def test_too_early_to_judge_after_a_few_steps(monkeypatch):
+    """Moving statistics lag behind: a verdict on them would be about batch normalisation."""
+    monkeypatch.setattr(collapse, "SETTLED", 50)
+    model = keras.Sequential(
+        [keras.Input((8, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(4)]
+    )
+    model.compile("sgd")
+    model.encode = lambda images: model(np.asarray(images, "float32"))
+    monitor = CollapseMonitor(np.random.default_rng(0).random((32, 8, 8, 3), np.float32))
+    monitor.set_model(model)
+    monitor.on_epoch_end(0, {})
+    assert monitor.verdict.status == "too early" and monitor.verdict.severity == 0
+    model.optimizer.iterations.assign(50)
+    monitor.on_epoch_end(1, {})
+    assert monitor.verdict.status == "healthy"

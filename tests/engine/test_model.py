@@ -90,6 +90,13 @@ def test_default_schedule_spans_the_run():
     )
 
 
+def test_an_ended_schedule_is_not_trained_on_in_silence():
+    model = simclr()
+    model.fit(images(16), batch_size=8, epochs=2, verbose=0)
+    with pytest.warns(UserWarning, match="schedule has ended"):
+        model.fit(images(16), batch_size=8, epochs=1, verbose=0)
+
+
 def test_seed_decides_the_run_and_epochs_differ():
     losses = []
     for seed in (0, 0, 1):
