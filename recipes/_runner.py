@@ -81,9 +81,12 @@ def run(config, make_model, make_views, out, data_dir=None, linear_probe=True):
     )
     if config.images and config.images < source.size:
         source = source.subset(range(config.images))
+    judge = linear_probe and source.has_labels and test is not None
     with distribute.scope("auto"):
+        model = make_model(config, source.size // config.batch_size)
+        figures = {"random": _judge(model, source, test, config)} if judge else {}
         result = runs.train(
-            make_model(config, source.size // config.batch_size),
+            model,
             source,
             out,
             epochs=config.epochs,
@@ -93,15 +96,23 @@ def run(config, make_model, make_views, out, data_dir=None, linear_probe=True):
             test=test,
             views=make_views(config),
         )
-    if linear_probe and source.has_labels and test is not None:
-        size = (config.image_size, config.image_size)
-        probe = evaluation.linear_probe(result.model.encode, source.arrays(size), test.arrays(size))
-        full = evaluation.knn_accuracy(result.model.encode, source.arrays(size), test.arrays(size))
-        print(
-            f"all labelled images: kNN (k 200, temperature 0.07) {full:.4f}, linear probe "
-            f"{probe.accuracy:.4f}"
-        )
+    if judge:
+        figures["trained"] = _judge(model, source, test, config)
+        for name, (knn, probe) in figures.items():
+            print(f"{name} encoder, all labelled images: kNN {knn:.4f}, linear probe {probe:.4f}")
     return result
+
+
+def _judge(model, source, test, config):
+    """Accuracy of weighted kNN (k 200, temperature 0.07) and of a linear probe."""
+    size = (config.image_size, config.image_size)
+    bank, queries = (evaluation.labelled(s, size) for s in (source, test))
+    train, held_out = ((evaluation.extract(model.encode, x), y) for x, y in (bank, queries))
+    same = lambda features: features  # noqa: E731
+    return (
+        evaluation.knn_accuracy(same, train, held_out),
+        evaluation.linear_probe(same, train, held_out).accuracy,
+    )
 
 
 def main(presets, make_model, make_views):

@@ -120,6 +120,9 @@ def main():
             result[f"{name}/replicas"] = np.array(distribute.parallel_devices())
             if WAY == "tensorflow" and DEVICES == 4 and name == "images":
                 refuses_indivisible(model)
+        if WAY == "jax" and DEVICES == 1 and name == "simclr":
+            model.export_encoder(OUT.removesuffix(".npz"))
+            result["exported/features"] = np.array(model.encode(images(4)))
         result[f"{name}/loss"] = np.array(losses.values)
         result |= {f"{name}/{i}": np.array(w) for i, w in enumerate(model.get_weights())}
     if not START.exists():

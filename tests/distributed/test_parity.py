@@ -13,6 +13,8 @@ import sys
 
 import numpy as np
 import pytest
+import tensorflow as tf
+from toys import images
 
 JOB = pathlib.Path(__file__).with_name("job.py")
 
@@ -100,3 +102,7 @@ def test_two_worker_processes(one_device):
 def test_jax(one_device, devices):
     finish(start("jax", devices, one_device, f"jax{devices}.npz"))
     compare(one_device, f"jax{devices}.npz", devices, 1e-4, ("simclr", "images", "teacher"))
+    if devices == 1:
+        encoder = tf.saved_model.load(str(one_device / "jax1"))
+        expected = np.load(one_device / "jax1.npz")["exported/features"]
+        np.testing.assert_allclose(encoder.serve_uint8(images(4)), expected, atol=1e-5)
