@@ -19,13 +19,17 @@ import time
 
 from absl import app, flags
 
+from benchmarks import results
+
 flags.DEFINE_list("what", ["fit", "peers"], "Comparisons to make.")
 flags.DEFINE_integer("batch_size", 128, "Images in a batch; each gives two views.")
 flags.DEFINE_integer("rounds", 5, "Turns of each contestant.")
 flags.DEFINE_integer("steps", 6, "Steps timed in a turn.")
+flags.DEFINE_bool("record", False, "Whether to write the figures to RESULTS.md.")
 flags.DEFINE_string("turn", None, "Internal: run one turn of this contestant and print its figure.")
 FLAGS = flags.FLAGS
 
+TITLES = {"fit": "`fit` against a bare loop", "peers": "`fit` against lightly in PyTorch"}
 NETWORKS = {"fit": "small_conv", "peers": "resnet18"}
 
 
@@ -54,6 +58,14 @@ def _ours(network, batch_size, steps):
         _images(batch_size * 4), batch_size=batch_size, epochs=steps, verbose=0, callbacks=[clock]
     )
     return _rate(clock.times, batch_size, steps)
+
+
+def _bfloat16(network, batch_size, steps):
+    """The same in half precision; the peer is timed in float32, as its documentation writes it."""
+    import keras
+
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    return _ours(network, batch_size, steps)
 
 
 def _rate(times, batch_size, steps):
@@ -104,6 +116,7 @@ CONTESTANTS = {
     "fit: keras_ssl": lambda b, s: _ours(NETWORKS["fit"], b, s * 5),
     "fit: bare loop": lambda b, s: _bare(NETWORKS["fit"], b, s * 5),
     "peers: keras_ssl": lambda b, s: _ours(NETWORKS["peers"], b, s),
+    "peers: keras_ssl, mixed_bfloat16": lambda b, s: _bfloat16(NETWORKS["peers"], b, s),
     "peers: lightly": lambda b, s: _lightly(b, s, False),
     "peers: lightly, channels last": lambda b, s: _lightly(b, s, True),
 }
@@ -143,8 +156,18 @@ def main(_):
             f"{FLAGS.rounds} turns each"
         )
         print(f"{'':32} images/s   keras_ssl is ... times as fast (median, range)")
+        figures = {}
         for name, rate, ratio, low, high in compare(what):
             print(f"{name:32} {rate:8.1f}   {ratio:.2f} ({low:.2f} to {high:.2f})")
+            times = f"{ratio:.2f} times as fast ({low:.2f} to {high:.2f})"
+            other = "" if name.endswith("keras_ssl") else f"; keras_ssl is {times}"
+            figures[name.split(": ")[1]] = f"{rate:.1f} images/s{other}"
+        if FLAGS.record:
+            title = (
+                f"{TITLES[what]}: SimCLR, {NETWORKS[what]}, 32 px, batches of {FLAGS.batch_size}"
+            )
+            command = " ".join(["python -m benchmarks.throughput", *sys.argv[1:]])
+            results.record("speed", title, command, {**figures, "turns": FLAGS.rounds})
 
 
 if __name__ == "__main__":

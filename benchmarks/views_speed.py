@@ -4,10 +4,12 @@ Run: `python -m benchmarks.views_speed`.
 """
 
 import statistics
+import sys
 import time
 
 import numpy as np
 
+from benchmarks import results
 from keras_ssl import data, views
 
 _IMAGES = 4096
@@ -33,10 +35,18 @@ def measure(image_size: int, seconds: float = 3.0, runs: int = 5) -> list[float]
     return speeds
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Print, and with `--record` keep, the figures."""
+    figures = {}
     for size in (32, 96):
         rates = measure(size)
-        print(
-            f"{size} px: median {statistics.median(rates):,.0f} views/s "
-            f"({min(rates):,.0f} to {max(rates):,.0f})"
-        )
+        spread = f"({min(rates):,.0f} to {max(rates):,.0f})"
+        figures[f"{size} px"] = f"{statistics.median(rates):,.0f} views/s {spread}"
+        print(f"{size} px: median {figures[f'{size} px']}")
+    if "--record" in sys.argv[1:]:
+        command = "python -m benchmarks.views_speed --record"
+        results.record("speed", "SimCLR's views from an array in memory", command, figures)
+
+
+if __name__ == "__main__":
+    main()

@@ -6,12 +6,17 @@ steps_per_epoch)` and `make_views(config)`; everything else is here.
 
 import ast
 import dataclasses
+import datetime
+import json
+import pathlib
+import sys
+import time
 
 import keras
 from absl import app, flags
 
 from keras_ssl import data, distribute, evaluation, runs
-from keras_ssl.run_folder import near
+from keras_ssl.run_folder import near, write_atomically
 
 flags.DEFINE_string("preset", None, "Which of the recipe's presets to run.")
 flags.DEFINE_string(
@@ -75,6 +80,7 @@ def configure(presets, preset, changes=(), smoke=False):
 
 def run(config, make_model, make_views, out, data_dir=None, linear_probe=True):
     """Train as `config` says, in the run folder `out`; prints and returns the run."""
+    start = time.monotonic()
     keras.utils.set_random_seed(config.seed)
     source, test = data.splits(
         config.data, image_size=config.image_size, data_dir=data_dir, seed=config.seed
@@ -100,7 +106,45 @@ def run(config, make_model, make_views, out, data_dir=None, linear_probe=True):
         figures["trained"] = _judge(model, source, test, config)
         for name, (knn, probe) in figures.items():
             print(f"{name} encoder, all labelled images: kNN {knn:.4f}, linear probe {probe:.4f}")
+    _write_result(result, config, figures, time.monotonic() - start)
     return result
+
+
+def _write_result(result, config, figures, seconds):
+    """`result.json` in the run folder: what `benchmarks.results` makes a row of."""
+    from benchmarks import results
+
+    rows = {}
+    for name, (knn, probe) in figures.items():
+        rows |= {
+            f"kNN, {name} encoder": f"{knn:.4f}",
+            f"linear probe, {name} encoder": f"{probe:.4f}",
+        }
+    if result.verdict is not None:
+        rows["collapse monitor"] = result.verdict.status
+    rows["minutes, evaluation included"] = f"{seconds / 60:.1f}"
+    record = {
+        "kind": "recipe",
+        "title": f"{type(result.model).__name__}, {_title(config)}",
+        "command": " ".join(["python -m", _module(), *sys.argv[1:]]),
+        "commit": results.commit(),
+        "date": datetime.date.today().isoformat(),
+        "hardware": results.hardware(),
+        "seed": config.seed,
+        "epochs": config.epochs,
+        "figures": rows,
+    }
+    write_atomically(result.out / "result.json", json.dumps(record, indent=2) + "\n")
+
+
+def _title(config):
+    images = f"{config.images} images of " if config.images else ""
+    return f"{images}{config.data}, {config.backbone} at {config.image_size} px"
+
+
+def _module():
+    main = sys.modules["__main__"].__spec__
+    return main.name if main else pathlib.Path(sys.argv[0]).stem
 
 
 def _judge(model, source, test, config):

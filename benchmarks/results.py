@@ -1,0 +1,138 @@
+r"""The results table: records of runs, and the page made of them.
+
+    python -m benchmarks.results runs/simclr-small    # adds a recipe's run; writes RESULTS.md
+    python -m benchmarks.results                      # writes RESULTS.md anew from the records
+
+Records stand in `benchmarks/records.jsonl`, one a line: what was run, by which command, at which
+commit, on what, and the figures. A record replaces an older one of the same kind and title.
+"""
+
+import datetime
+import json
+import os
+import pathlib
+import platform
+import subprocess
+import sys
+
+HERE = pathlib.Path(__file__).parent
+RECORDS, PAGE = HERE / "records.jsonl", HERE / "RESULTS.md"
+
+HEAD = """# Results
+
+Written by `python -m benchmarks.results` from `benchmarks/records.jsonl`. What is not listed was
+not run.
+
+"""
+SECTIONS = {
+    "recipe": (
+        "Learning on real and on drawn images",
+        "kNN: weighted, k 200, temperature 0.07, all training images as the bank, the whole test "
+        "split as queries, features of the pooled backbone. Linear probe: logistic "
+        "regression on the same features. `random` is the same network before training.",
+    ),
+    "speed": (
+        "Speed",
+        "Medians; ratios are medians over neighbouring turns of the contestants, with their range. "
+        "Such machines are noisy.",
+    ),
+}
+
+
+def hardware() -> str:
+    """Processor, cores and versions, in a line."""
+    import keras
+    import tensorflow as tf
+
+    model = platform.processor() or platform.machine()
+    info = pathlib.Path("/proc/cpuinfo")
+    if info.exists():
+        names = [
+            line.split(":")[1].strip()
+            for line in info.read_text().splitlines()
+            if "model name" in line
+        ]
+        model = names[0] if names else model
+    gpus = [
+        tf.config.experimental.get_device_details(d)["device_name"]
+        for d in tf.config.list_physical_devices("GPU")
+    ]
+    devices = ", ".join(gpus) or f"{model}, {os.cpu_count()} cores, no GPU"
+    return f"{devices}; TensorFlow {tf.__version__}, Keras {keras.__version__}"
+
+
+def commit() -> str:
+    """Short name of the commit, with + where files differ from it."""
+
+    def git(*words):
+        return subprocess.run(
+            ["git", *words], cwd=HERE, capture_output=True, text=True, check=False
+        ).stdout.strip()
+
+    changed = git("status", "--porcelain", "--untracked-files=no")
+    return (git("rev-parse", "--short", "HEAD") or "unknown") + ("+" if changed else "")
+
+
+def record(kind: str, title: str, command: str, figures: dict, **more) -> None:
+    """Keep a record of what was just measured, and write the page.
+
+    Args:
+        kind: "recipe" or "speed".
+        title: what was run; a record of the same kind and title is replaced.
+        command: the command that did it.
+        figures: numbers or texts by name.
+        **more: further facts, such as `seed` and `epochs`.
+    """
+    new = {
+        "kind": kind,
+        "title": title,
+        "command": command,
+        "commit": commit(),
+        "date": datetime.date.today().isoformat(),
+        "hardware": hardware(),
+        **more,
+        "figures": figures,
+    }
+    add(new)
+
+
+def add(new: dict) -> None:
+    """Put a record into the file in the place of an older one, and write the page."""
+    kept = [r for r in records() if (r["kind"], r["title"]) != (new["kind"], new["title"])]
+    RECORDS.write_text("".join(json.dumps(r) + "\n" for r in [*kept, new]))
+    PAGE.write_text(render(records()))
+
+
+def records() -> list[dict]:
+    """All records, in their order."""
+    return (
+        [json.loads(line) for line in RECORDS.read_text().splitlines()] if RECORDS.exists() else []
+    )
+
+
+def render(found: list[dict]) -> str:
+    """The page."""
+    parts = [HEAD]
+    for kind, (title, note) in SECTIONS.items():
+        parts.append(f"## {title}\n\n{note}\n\n")
+        for r in (r for r in found if r["kind"] == kind):
+            facts = [f"commit {r['commit']}", r["date"], r["hardware"]]
+            facts = [f"{k} {r[k]}" for k in ("seed", "epochs") if k in r] + facts
+            parts.append(f"### {r['title']}\n\n`{r['command']}`\n\n{'; '.join(facts)}\n\n")
+            parts.append(
+                "| | |\n|---|---|\n"
+                + "".join(f"| {k} | {v} |\n" for k, v in r["figures"].items())
+                + "\n"
+            )
+    return "".join(parts).rstrip() + "\n"
+
+
+def main() -> None:
+    """Add the runs named, or only write the page."""
+    for folder in sys.argv[1:]:
+        add(json.loads((pathlib.Path(folder) / "result.json").read_text()))
+    PAGE.write_text(render(records()))
+
+
+if __name__ == "__main__":
+    main()
