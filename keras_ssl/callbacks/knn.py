@@ -95,7 +95,7 @@ def is_untrained(model: Any) -> bool:
 def steps_taken(model: Any) -> int | None:
     """Steps that the optimizer of a model has made; None without an optimizer."""
     iterations = getattr(getattr(model, "optimizer", None), "iterations", None)
-    return None if iterations is None else int(keras.ops.convert_to_numpy(iterations))
+    return None if iterations is None else int(iterations.numpy())  # works if mirrored, too
 
 
 def _part(images: Any, labels: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:

@@ -78,12 +78,18 @@ def check_trainable(model):
                 f"Received: {optimizer.gradient_accumulation_steps} with "
                 f"{distribute.num_replicas()} replicas. Use a larger batch_size."
             )
-    if optimizer.built and int(optimizer.iterations) > 0 and float(optimizer.learning_rate) == 0:
+    steps, rate = _number(optimizer.iterations) if optimizer.built else 0, optimizer.learning_rate
+    if steps and _number(rate) == 0:
         warnings.warn(
-            f"The learning rate is 0 at step {int(optimizer.iterations)}: its schedule has ended "
-            "and training changes nothing more. Call `compile` with a new optimizer to train on.",
+            f"The learning rate is 0 at step {int(steps)}: its schedule has ended and training "
+            "changes nothing more. Call `compile` with a new optimizer to train on.",
             stacklevel=3,
         )
+
+
+def _number(scalar):
+    """The value of a scalar tensor or variable, mirrored or not."""
+    return float(scalar.numpy() if hasattr(scalar, "numpy") else scalar)
 
 
 def explain(error):

@@ -133,6 +133,7 @@ def test_no_retracing_after_the_first_step():
             return super().compute_losses(batch, training)
 
     model = Counting(tiny_backbone())
+    model.compile(keras.optimizers.SGD(0.1))
     model.fit(images(32), batch_size=8, epochs=3, verbose=0)
     first = len(traces)
     model.fit(images(32, seed=1), batch_size=8, epochs=4, initial_epoch=3, verbose=0)
