@@ -8,7 +8,7 @@ import sys
 
 from absl import app, flags
 
-from keras_ssl.run_folder import near
+from keras_ssl.names import near
 
 _COMMANDS = ("pretrain", "methods")
 

@@ -10,8 +10,6 @@ usable folder.
 
 import contextlib
 import csv
-import difflib
-import fcntl
 import io
 import json
 import os
@@ -22,6 +20,11 @@ import h5py
 import keras
 
 from keras_ssl.callbacks.divergence import DivergenceGuard
+
+try:
+    import fcntl
+except ImportError:  # not on Windows, where two processes are not kept apart
+    fcntl = None
 
 _KEPT = 2
 
@@ -109,7 +112,8 @@ class RunFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         self._lock = open(self.path / ".lock", "w")
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if fcntl:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             self._lock.close()
             raise RuntimeError(
@@ -188,13 +192,6 @@ def write_atomically(path: pathlib.Path, text: str) -> None:
     partial = path.with_name(f".{path.name}.partial")
     partial.write_text(text)
     os.replace(partial, path)
-
-
-def near(name: str, names) -> str:
-    """The end of an error about an unknown name: near ones first, then all."""
-    close = difflib.get_close_matches(name.lower(), list(names), n=2, cutoff=0.5)
-    hint = f" Did you mean {' or '.join(repr(c) for c in close)}?" if close else ""
-    return f"{hint} Known: {', '.join(sorted(names))}."
 
 
 def _save_weights(model, path):

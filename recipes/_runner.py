@@ -15,8 +15,10 @@ import time
 import keras
 from absl import app, flags
 
+from benchmarks import results
 from keras_ssl import data, distribute, evaluation, runs
-from keras_ssl.run_folder import near, write_atomically
+from keras_ssl.names import near
+from keras_ssl.run_folder import write_atomically
 
 flags.DEFINE_string("preset", None, "Which of the recipe's presets to run.")
 flags.DEFINE_string(
@@ -80,7 +82,7 @@ def configure(presets, preset, changes=(), smoke=False):
 
 def run(config, make_model, make_views, out, data_dir=None, linear_probe=True):
     """Train as `config` says, in the run folder `out`; prints and returns the run."""
-    start = time.monotonic()
+    start, commit = time.monotonic(), results.commit()
     keras.utils.set_random_seed(config.seed)
     source, test = data.splits(
         config.data, image_size=config.image_size, data_dir=data_dir, seed=config.seed
@@ -106,14 +108,12 @@ def run(config, make_model, make_views, out, data_dir=None, linear_probe=True):
         figures["trained"] = _judge(model, source, test, config)
         for name, (knn, probe) in figures.items():
             print(f"{name} encoder, all labelled images: kNN {knn:.4f}, linear probe {probe:.4f}")
-    _write_result(result, config, figures, time.monotonic() - start)
+    _write_result(result, config, figures, commit, time.monotonic() - start)
     return result
 
 
-def _write_result(result, config, figures, seconds):
+def _write_result(result, config, figures, commit, seconds):
     """`result.json` in the run folder: what `benchmarks.results` makes a row of."""
-    from benchmarks import results
-
     rows = {}
     for name, (knn, probe) in figures.items():
         rows |= {
@@ -127,7 +127,7 @@ def _write_result(result, config, figures, seconds):
         "kind": "recipe",
         "title": f"{type(result.model).__name__}, {_title(config)}",
         "command": " ".join(["python -m", _module(), *sys.argv[1:]]),
-        "commit": results.commit(),
+        "commit": commit,
         "date": datetime.date.today().isoformat(),
         "hardware": results.hardware(),
         "seed": config.seed,

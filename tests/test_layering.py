@@ -37,7 +37,7 @@ MAY_IMPORT = {
         "distribute",
         "views",
         "backbones",
-        "run_folder",
+        "names",
     },
 }
 FILES = sorted(PACKAGE.rglob("*.py"))

@@ -2,7 +2,9 @@
 
 import inspect
 
+from keras_ssl import backbones
 from keras_ssl.methods.simclr import SimCLR
+from keras_ssl.names import near
 
 METHODS = {"simclr": SimCLR}
 
@@ -25,9 +27,6 @@ def create(name, input_shape=(224, 224, 3), backbone="resnet18", **options):
     Example:
         >>> model = keras_ssl.create("simclr", input_shape=(32, 32, 3), backbone="small_conv")
     """
-    from keras_ssl import backbones
-    from keras_ssl.run_folder import near
-
     key = name.lower().replace("-", "").replace("_", "") if isinstance(name, str) else name
     if key not in METHODS:
         raise ValueError(
