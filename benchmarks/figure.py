@@ -26,13 +26,13 @@ def draw(run, out):
     queries = [int(np.flatnonzero(labels == label)[0]) for label in (0, 1, 3, 5, 6, 8)]
     nearest = np.argsort(-features[queries] @ features.T, axis=1)[:, 1 : NEIGHBOURS + 1]
     make_views = keras_ssl.views.simclr(32)
-    pairs = [make_views(images[q], tf.constant([3, q]))["views"] for q in queries]
+    pairs = [make_views(tf.constant(images[q]), tf.constant([3, q]))["views"] for q in queries]
 
     figure = Figure(figsize=(11, 3.6), layout="constrained")
     left, middle, right = figure.subfigures(1, 3, width_ratios=[3, 6, 5])
     _grid(left, "image and two views", [[images[q], *p] for q, p in zip(queries, pairs)])
     _grid(middle, "nearest neighbours", [[images[q], *images[n]] for q, n in zip(queries, nearest)])
-    right.suptitle("map of embeddings (t-SNE), one colour a shape")
+    right.suptitle("embeddings (t-SNE), a colour a shape")
     axes = right.subplots()
     axes.scatter(*TSNE(random_state=0).fit_transform(features).T, c=labels, s=6, cmap="tab10")
     axes.set_axis_off()

@@ -6,7 +6,7 @@ keras-ssl pretrain --method=simclr --data=path/to/images --out=runs/1
 import ast
 import sys
 
-from absl import app, flags
+from absl import app, flags, logging
 
 from keras_ssl.names import near
 
@@ -37,6 +37,7 @@ def _run(arguments):
     if len(commands) != 1 or commands[0] not in _COMMANDS:
         hint = near(commands[0], _COMMANDS) if commands else f" Known: {', '.join(_COMMANDS)}."
         raise app.UsageError(f"Say one command. Received: {' '.join(commands) or 'none'}.{hint}")
+    logging.set_verbosity(logging.WARNING)  # TensorFlow tells of its savings otherwise
     from keras_ssl import methods, runs
 
     if commands[0] == "methods":

@@ -13,7 +13,7 @@ import sys
 import time
 
 import keras
-from absl import app, flags
+from absl import app, flags, logging
 
 from benchmarks import results
 from keras_ssl import data, distribute, evaluation, runs
@@ -167,6 +167,7 @@ def main(presets, make_model, make_views):
             raise app.UsageError(f"Unknown words: {' '.join(arguments[1:])}.")
         if flags.FLAGS.out is None:
             raise app.UsageError("Say where the run goes: --out=runs/1")
+        logging.set_verbosity(logging.WARNING)  # TensorFlow tells of its savings otherwise
         try:
             config = configure(
                 presets,
