@@ -147,20 +147,6 @@ def feed(make_dataset: Callable, batch_size: int, strategy=None):
     return strategy.distribute_datasets_from_function(per_worker)
 
 
-def is_chief() -> bool:
-    """Whether this process is the one that writes files: alone, or the first of several workers."""
-    if not _TENSORFLOW:
-        return True
-    resolver = tf.distribute.get_strategy().cluster_resolver
-    if resolver is None or not resolver.task_type:
-        return True
-    return resolver.task_type == "chief" or (
-        resolver.task_type == "worker"
-        and resolver.task_id == 0
-        and "chief" not in resolver.cluster_spec().jobs
-    )
-
-
 def in_multi_worker() -> bool:
     """Whether several processes train together."""
     return _TENSORFLOW and isinstance(

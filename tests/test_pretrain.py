@@ -132,7 +132,7 @@ def test_killed_runs_end_with_the_same_weights_bit_for_bit(photos, tmp_path):
         process = subprocess.Popen(
             command(photos, killed), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        wait_for(killed / "checkpoints" if moment else killed, moment, process)
+        wait_for(killed / "checkpoints", moment, process)
         process.send_signal(signal.SIGKILL)
         process.wait()
         assert not (killed / "encoder").exists()
