@@ -20,14 +20,20 @@ from keras_ssl import (
 )
 from keras_ssl.engine import SSLModel
 from keras_ssl.export import export_encoder
-from keras_ssl.methods import SimCLR, create
+from keras_ssl.methods import BYOL, VAE, BiGAN, MoCo, RotNet, SimCLR, SwAV, create
 from keras_ssl.runs import pretrain
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "BYOL",
+    "BiGAN",
+    "MoCo",
+    "RotNet",
     "SSLModel",
     "SimCLR",
+    "SwAV",
+    "VAE",
     "backbones",
     "callbacks",
     "create",

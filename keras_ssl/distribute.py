@@ -43,7 +43,46 @@ def all_gather(x):
         Tensor `(replicas * n, ...)`, the same on every replica.
     """
     context = _replica_context()
-    return x if context is None else context.all_gather(x, axis=0)
+    if context is None:
+        return x
+    # Several processes gather towards the tensor's device, which what comes from the data lacks.
+    gathered = context.all_gather(tf.identity(x), axis=0)
+    rows = None if x.shape[0] is None else x.shape[0] * num_replicas()
+    gathered.set_shape((rows, *x.shape[1:]))
+    return gathered
+
+
+def local_rows(x):
+    """The share of this replica of `x`, a tensor `(replicas * n, ...)` equal on all replicas."""
+    context = _replica_context()
+    if context is None:
+        return x
+    share = x.shape[0] // num_replicas()
+    start = share * context.replica_id_in_sync_group
+    rows = x[start : start + share]
+    rows.set_shape((share, *x.shape[1:]))
+    return rows
+
+
+def write_rows(variable, indices, rows) -> None:
+    """Write `rows` over those rows of `variable` that `indices` name, at the cost of these rows.
+
+    Every replica writes its own copy, so all must write the same.
+
+    Args:
+        variable: `keras.Variable` `(size, ...)` that is not trained, made with
+            `aggregation="none"`.
+        indices: integer tensor `(n,)` without repeats.
+        rows: tensor `(n, ...)`.
+    """
+    rows = keras.ops.cast(rows, variable.dtype)
+    if _TENSORFLOW:
+        copies = tf.distribute.get_strategy().experimental_local_results(variable.value)
+        context = _replica_context()
+        replica = tf.get_static_value(context.replica_id_in_sync_group) if context else 0
+        copies[replica % len(copies)].scatter_update(tf.IndexedSlices(rows, indices))
+    else:
+        variable.assign(keras.ops.scatter_update(variable, indices[:, None], rows))
 
 
 def replica_mean(x):
@@ -80,14 +119,16 @@ def global_moments(x, axes):
     return mean, tf.reduce_sum(weights * (variances + tf.square(means - mean)), axis=0)
 
 
-def fused_batch_norm(x, gamma, beta, epsilon: float):
+def fused_batch_norm(x, gamma, beta, epsilon: float, local: bool = False):
     """Normalise `(B, H, W, C)` by its own statistics, in one kernel.
+
+    `local` says that the statistics of this replica's share are wanted.
 
     Returns:
         `(y, mean, variance)`, the variance biased, or None where the kernel does not apply: another
         backend, several replicas (the statistics must be global) or another rank.
     """
-    if not _TENSORFLOW or num_replicas() > 1 or len(x.shape) != 4:
+    if not _TENSORFLOW or len(x.shape) != 4 or (num_replicas() > 1 and not local):
         return None
     y, mean, unbiased, _, _, _ = tf.raw_ops.FusedBatchNormV3(
         x=x, scale=gamma, offset=beta, mean=[], variance=[], epsilon=epsilon, is_training=True

@@ -16,12 +16,15 @@ import numpy as np
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 
-from keras_ssl.report_parts import PAGE, chart, epoch_table, picture, scatter, table, text
+from keras_ssl import report_pictures as pictures
+from keras_ssl.report_parts import PAGE, chart, epoch_table, scatter, section, table, text
+from keras_ssl.report_pictures import class_name
 
-MAP_POINTS, QUERIES, NEIGHBOURS, GRID_ROWS, GRID_COLUMNS = 1000, 8, 6, 12, 10
+MAP_POINTS = 1000
 PANELS = (  # title, columns of the metrics, what the reader should know
     ("Loss", ("loss",), ""),
     ("kNN accuracy", ("knn",), "higher is better"),
+    ("Bits per dimension", ("bits_per_dim",), "lower is better"),
     ("Spread, std·√D", ("features_std", "embedding_std"), "0 is collapse, 1 is even"),
     ("RankMe", ("features_rankme", "embedding_rankme"), "directions in use"),
     ("Effective rank", ("features_effective_rank", "embedding_effective_rank"), "centred"),
@@ -45,6 +48,8 @@ def write_report(
     settings: Mapping[str, Any],
     metrics: Sequence[Mapping[str, Any]],
     views: Any = None,
+    reconstructions: Any = None,
+    samples: Any = None,
     images: Any = None,
     features: Any = None,
     labels: Any = None,
@@ -61,7 +66,10 @@ def write_report(
         settings: what the run was made with, as a table.
         metrics: a row per epoch: "epoch", "loss", "knn", "features_std" and whatever else is
             known; values that are missing or not finite leave gaps.
-        views: (n, V, H, W, C), V views of n images as the model sees them; 12 rows are shown.
+        views: (n, V, H, W, C), V views of n images as the model sees them, or, where the views of
+            an image differ in size, a list of n lists of images; 12 rows are shown.
+        reconstructions: (n, 2, H, W, C), images beside their reconstructions; 24 are shown.
+        samples: (n, H, W, C), images drawn from a generative model; 48 are shown.
         images: (N, H, W, C), uint8 or floats in [0, 1], any number of channels.
         features: (N, D) of those images, for neighbours and map.
         labels: (N,) integer classes of the images, for colours and right or wrong.
@@ -74,26 +82,30 @@ def write_report(
         the path.
 
     Raises:
-        ValueError: features, labels and images differ in number, or `views` is not 5-D.
+        ValueError: features, labels and images differ in number, or pictures have another shape.
     """
     images, features, labels, untrained = (
         None if array is None else np.asarray(array)
         for array in (images, features, labels, untrained_features)
     )
-    _check(images, features, labels, untrained, views)
+    _check(images, features, labels, untrained)
     sections = [_results(extra), _curves(metrics)]
     if views is not None:
-        sections.append(_views(np.asarray(views)))
+        sections.append(pictures.views(views))
+    if reconstructions is not None:
+        sections.append(pictures.reconstructions(reconstructions))
+    if samples is not None:
+        sections.append(pictures.samples(samples))
     if features is not None and not np.isfinite(features).all():
         note = "<p>The features hold NaN or infinity, so there is nothing to show.</p>"
-        sections.append(_section("Features", "", note))
+        sections.append(section("Features", "", note))
     elif features is not None:
         if images is not None and len(features) > 2:
-            sections.append(_neighbours(images, features, untrained, labels, class_names))
+            sections.append(pictures.neighbours(images, features, untrained, labels, class_names))
         if len(features) > 2:
             sections.append(_map(features, labels, class_names))
     sections += [
-        _section("Settings", "", table(settings or {"": "none given"})),
+        section("Settings", "", table(settings or {"": "none given"})),
         epoch_table(metrics),
     ]
     page = PAGE.replace("{{title}}", html.escape(str(title)))
@@ -101,7 +113,7 @@ def write_report(
     return _write(pathlib.Path(path), page)
 
 
-def _check(images: Any, features: Any, labels: Any, untrained: Any, views: Any) -> None:
+def _check(images: Any, features: Any, labels: Any, untrained: Any) -> None:
     counts = {
         name: len(array)
         for name, array in (
@@ -117,11 +129,6 @@ def _check(images: Any, features: Any, labels: Any, untrained: Any, views: Any) 
             "`images`, `features`, `labels` and `untrained_features` must describe the same "
             f"images. Received: {counts} of them."
         )
-    if views is not None and np.ndim(views) not in (5, 6):
-        raise ValueError(
-            "`views` must have the shape (images, views, height, width, channels). "
-            f"Received: shape {np.shape(views)}."
-        )
 
 
 def _write(path: pathlib.Path, page: str) -> pathlib.Path:
@@ -136,11 +143,6 @@ def _write(path: pathlib.Path, page: str) -> pathlib.Path:
         pathlib.Path(name).unlink(missing_ok=True)
         raise
     return path
-
-
-def _section(title: str, note: str, body: str) -> str:
-    note = f"<p class='note'>{note}</p>" if note else ""
-    return f"<section><h2>{html.escape(title)}</h2>{note}{body}</section>"
 
 
 def _verdict(verdict: Any) -> str:
@@ -181,7 +183,8 @@ def _curves(metrics: Sequence[Mapping[str, Any]]) -> str:
     known = {name for _, names, _ in PANELS for name in names}
     names = dict.fromkeys(str(name) for row in metrics for name in row)
     others = [n for n in names if n not in known and n != "epoch" and not n.endswith("_max_rank")]
-    panels = [*PANELS, *((name.replace("_", " "), (name,), "") for name in others)]
+    parts = ((name.replace("_", " "), (name,), "") for name in others)
+    panels = [PANELS[0], *parts, *PANELS[1:]]  # what is not known is mostly a part of the loss
     epochs = [_number(row.get("epoch", place)) for place, row in enumerate(metrics)]
     charts = []
     for title, columns, note in panels:
@@ -191,72 +194,7 @@ def _curves(metrics: Sequence[Mapping[str, Any]]) -> str:
             charts.append(chart(title, note, epochs, series))
     if not charts:
         return ""
-    return _section("Training", "", f"<div class='charts'>{''.join(charts)}</div>")
-
-
-def _views(views: np.ndarray) -> str:
-    rows = "".join(
-        f"<div class='strip'>{''.join(picture(view) for view in row[:GRID_COLUMNS])}</div>"
-        for row in views[:GRID_ROWS]
-    )
-    note = "Each group is one image, as the model sees it under different draws."
-    return _section("Views", note, f"<div class='strips'>{rows}</div>")
-
-
-def _neighbours(
-    images: np.ndarray,
-    features: np.ndarray,
-    untrained: np.ndarray | None,
-    labels: np.ndarray | None,
-    class_names: Sequence[str] | None,
-) -> str:
-    queries = _queries(len(images), labels)
-    spaces = {"trained": features}
-    if untrained is not None and np.isfinite(untrained).all():
-        spaces["untrained"] = untrained
-    found = {name: _nearest(space, queries) for name, space in spaces.items()}
-    body = ""
-    for place, query in enumerate(queries):
-        own = None if labels is None else labels[query]
-        cells = f"<td>{picture(images[query], label=_class(own, class_names))}</td>"
-        for name in spaces:
-            tags = ""
-            for near in found[name][place]:
-                other = None if labels is None else labels[near]
-                kind = "" if own is None or own < 0 else ("right" if other == own else "wrong")
-                tags += picture(images[near], kind, _class(other, class_names))
-            cells += f"<td><div class='strip'>{tags}</div></td>"
-        body += f"<tr>{cells}</tr>"
-    heads = "".join(f"<th>{name} encoder: nearest first</th>" for name in spaces)
-    note = "By cosine similarity of features, among the images shown to the monitor."
-    if labels is not None:
-        note += " A line below: green is the query's class, dashed red another."
-    table = f"<div class='scroll'><table class='near'><tr><th>query</th>{heads}</tr>{body}</table>"
-    return _section("Nearest neighbours", note, table + "</div>")
-
-
-def _queries(count: int, labels: np.ndarray | None) -> np.ndarray:
-    """A few images, the same for every run on the same set; of different classes where known."""
-    order = np.random.default_rng(0).permutation(count)
-    if labels is not None:
-        _, first = np.unique(labels[order], return_index=True)
-        order = np.concatenate([order[np.sort(first)], np.delete(order, first)])
-    return order[:QUERIES]
-
-
-def _nearest(features: np.ndarray, queries: np.ndarray) -> np.ndarray:
-    unit = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
-    similarity = unit[queries] @ unit.T
-    similarity[np.arange(len(queries)), queries] = -np.inf
-    count = min(NEIGHBOURS, len(features) - 1)
-    return np.argsort(-similarity, axis=1, kind="stable")[:, :count]
-
-
-def _class(label: Any, class_names: Sequence[str] | None) -> str:
-    if label is None or label < 0:
-        return ""
-    named = class_names is not None and int(label) < len(class_names)
-    return str(class_names[int(label)]) if named else f"class {int(label)}"
+    return section("Training", "", f"<div class='charts'>{''.join(charts)}</div>")
 
 
 def _map(features: np.ndarray, labels: np.ndarray | None, class_names: Sequence[str] | None) -> str:
@@ -267,11 +205,11 @@ def _map(features: np.ndarray, labels: np.ndarray | None, class_names: Sequence[
         note += "No labels were given."
         groups = {"": points}
     else:
-        names = [_class(label, class_names) or "no label" for label in labels[chosen]]
+        names = [class_name(label, class_names) or "no label" for label in labels[chosen]]
         order = sorted(set(names))
         note += f"Coloured by class ({len(order)}), which training has not seen."
         groups = {n: points[[name == n for name in names]] for n in order}
-    return _section("Map of the embeddings", note, scatter(groups))
+    return section("Map of the embeddings", note, scatter(groups))
 
 
 def _project(features: np.ndarray) -> tuple[np.ndarray, str]:

@@ -66,6 +66,7 @@ figcaption { font-size: 13px; } figcaption div { min-height: 20px; } .map svg { 
 .legend span { white-space: nowrap; margin-right: 12px; }
 .strips { display: flex; flex-wrap: wrap; gap: 14px 20px; }
 .strip { display: flex; gap: 3px; }
+.grid { display: flex; flex-wrap: wrap; gap: 6px; }
 img { display: block; width: 72px; height: 72px; object-fit: contain; border-radius: 4px;
   padding-bottom: 0; }
 .pixel { image-rendering: pixelated; }
@@ -82,6 +83,12 @@ details td, details th { white-space: nowrap; font-size: 13px; }
 </style></head><body><main><h1>{{title}}</h1>
 {{verdict}}{{body}}</main></body></html>
 """
+
+
+def section(title: str, note: str, body: str) -> str:
+    """A part of the page under a heading, with a word to the reader."""
+    note = f"<p class='note'>{note}</p>" if note else ""
+    return f"<section><h2>{html.escape(title)}</h2>{note}{body}</section>"
 
 
 def chart(title: str, note: str, epochs: list[float], series: Mapping[str, list]) -> str:

@@ -62,7 +62,7 @@ class RunFolder:
         epoch = self.epochs_done()
         folder = self.checkpoints / _name(epoch)
         if folder.is_dir():
-            model.optimizer.build(model.trainable_variables)
+            model.build_optimizer()
             model.load_weights(folder / "state.weights.h5")
             self.rows = json.loads((folder / "metrics.json").read_text())
             self._write_metrics()

@@ -10,14 +10,11 @@ import numpy as np
 
 import keras_ssl
 from keras_ssl import data as data_module
-from keras_ssl import distribute, evaluation, methods, report
-from keras_ssl.callbacks import CollapseMonitor, KNNMonitor, TensorBoardScalars
+from keras_ssl import distribute, evaluation, methods, report, run_results, run_watch
+from keras_ssl.callbacks import CollapseMonitor, TensorBoardScalars
 from keras_ssl.engine import SSLModel, feed
 from keras_ssl.export import export_encoder
 from keras_ssl.run_folder import Recorder, RunFolder, guard
-
-_PROBE = 1024  # images that the collapse monitor and the report look at
-_BANK, _QUERIES = 5000, 2000  # labelled images of the kNN monitor
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,8 +75,9 @@ def pretrain(
         epochs: passes over the images.
         batch_size: images in the global batch; by default 256, or the number of images if smaller.
         seed: of weights, order and views.
-        test: labelled images for the kNN monitor, in the forms of `data`; by default the data set's
-            own test split, or a tenth held out of labelled images.
+        test: labelled images for the kNN monitor and for judging generative methods, in the forms
+            of `data`; by default the data set's own test split, or a tenth held out of labelled
+            images.
         data_dir: where TFDS data sets lie.
         precision: Keras dtype policy, such as `"mixed_bfloat16"` or `"mixed_float16"`; float32 by
             default.
@@ -166,7 +164,8 @@ def train(
         batch_size: the global batch.
         seed: of order and views.
         settings: JSON-able dict that identifies the run.
-        test: labelled `Source` for the kNN monitor, used where `source` has labels too.
+        test: labelled `Source` for the kNN monitor, used where `source` has labels too; generative
+            methods are judged by its images, and without it by training images.
         views: view pipeline in the place of the method's.
         gradient_accumulation_steps: see `pretrain`.
         monitor: see `pretrain`.
@@ -188,15 +187,15 @@ def train(
         )
         optimizer.gradient_accumulation_steps = gradient_accumulation_steps
         model.compile(optimizer)
-    probe = _Probe(model, source, views, seed)
-    watchers = _watchers(model, source, test, probe, monitor, knn_every)
+    probe = run_watch.Probe(model, source, test, views, seed)
+    watchers = run_watch.watchers(model, source, test, probe, monitor, knn_every)
     settings = {**settings, "images": _describe(source), "version": keras_ssl.__version__}
     folder = RunFolder(out, settings)
     try:
         done = folder.restore(model)
         if not folder.rows:
-            folder.rows.append({"epoch": 0, **_figures(model, watchers)})
-        _take_up(watchers, model, folder.rows)
+            folder.rows.append({"epoch": 0, **run_watch.measure(model, watchers)})
+        run_watch.take_up(model, watchers, folder.rows)
         if done < epochs:
             model.fit(
                 source,
@@ -218,67 +217,20 @@ def train(
         folder.close()
 
 
-class _Probe:
-    """A fixed choice of training images, with views and the untrained network's features."""
-
-    def __init__(self, model, source, views, seed):
-        size = model.image_shape[:2]
-        self.images, self.labels = source.arrays(size, limit=_PROBE)
-        count = len(self.images)
-        stream = data_module.stream(data_module.from_array(self.images), views, count, seed)
-        batch = next(iter(stream.take(1)))
-        order = np.argsort(batch["index"].numpy())
-        pair = batch.get("views", ())
-        self.views = [
-            view.numpy()[order] for view in pair if tuple(view.shape[1:]) == self.images.shape[1:]
-        ]
-        self.untrained = evaluation.extract(model.encode, self.images)
-
-
-def _watchers(model, source, test, probe, monitor, knn_every):
-    """The monitors that the data allow."""
-    watchers = []
-    if source.has_labels and test is not None:
-        size = model.image_shape[:2]
-        bank, queries = source.arrays(size, limit=_BANK), test.arrays(size, limit=_QUERIES)
-        watchers.append(KNNMonitor(bank, queries, every=knn_every))
-    if monitor and len(probe.images) >= 16:
-        pair = probe.views[:2] if len(probe.views) > 1 else None
-        watchers.append(CollapseMonitor(probe.images, views=pair))
-    return watchers
-
-
-def _figures(model, watchers):
-    """What the monitors measure now."""
-    figures = {}
-    for watcher in watchers:
-        measured = watcher.measure(model)
-        figures |= measured if isinstance(measured, dict) else {"knn": measured}
-    return figures
-
-
-def _take_up(watchers, model, rows):
-    """Give the monitors what an earlier part of the run measured."""
-    for watcher in watchers:
-        if isinstance(watcher, CollapseMonitor):
-            history = [{**row, "epoch": row["epoch"] - 1} for row in rows[1:]]
-            watcher.resume(model, {k: v for k, v in rows[0].items() if k != "epoch"}, history)
-        else:
-            watcher.untrained = rows[0].get("knn")
-
-
 def _finish(model, folder, source, settings, watchers, probe):
     """Write encoder and report, print the table."""
     encoder = export_encoder(model, folder.path / "encoder")
     export_encoder(model, folder.path / "encoder.keras", format="keras")
     verdict = next((w.verdict for w in watchers if isinstance(w, CollapseMonitor)), None)
-    table = _table(folder.rows)
+    judged, described = probe.judged
+    table = run_results.table(model, folder.rows, judged, described)
     page = report.write_report(
         folder.path / "report.html",
         title=f"{type(model).__name__} on {source.name}",
         settings=settings,
         metrics=folder.rows,
-        views=np.stack(probe.views[:2], axis=1)[:12] if len(probe.views) > 1 else None,
+        views=probe.view_rows,
+        **run_results.pictures(model, judged),
         images=probe.images,
         features=evaluation.extract(model.encode, probe.images),
         untrained_features=probe.untrained,
@@ -294,14 +246,6 @@ def _finish(model, folder, source, settings, watchers, probe):
     width = max(map(len, lines))
     print("\n" + "\n".join(f"{name:{width}}  {value}" for name, value in lines.items()))
     return Run(model, folder.path, encoder, page, folder.rows, verdict)
-
-
-def _table(rows):
-    table = {"epochs": str(rows[-1]["epoch"])}
-    if "knn" in rows[0] and len(rows) > 1:
-        table["kNN accuracy, random encoder"] = f"{rows[0]['knn']:.3f}"
-        table["kNN accuracy, trained encoder"] = f"{rows[-1]['knn']:.3f}"
-    return table
 
 
 def _describe(source):

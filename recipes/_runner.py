@@ -16,7 +16,7 @@ import keras
 from absl import app, flags, logging
 
 from benchmarks import results
-from keras_ssl import data, distribute, evaluation, runs
+from keras_ssl import data, distribute, evaluation, run_results, runs
 from keras_ssl.names import near
 from keras_ssl.run_folder import write_atomically
 
@@ -44,6 +44,8 @@ SMOKE = {
     "images": 16,
     "warmup_epochs": 1,
 }
+
+_JUDGED = 10_000  # most images that generative methods are judged on
 
 
 def configure(presets, preset, changes=(), smoke=False):
@@ -108,11 +110,14 @@ def run(config, make_model, make_views, out, data_dir=None, linear_probe=True):
         figures["trained"] = _judge(model, source, test, config)
         for name, (knn, probe) in figures.items():
             print(f"{name} encoder, all labelled images: kNN {knn:.4f}, linear probe {probe:.4f}")
-    _write_result(result, config, figures, commit, time.monotonic() - start)
+    generative = _generative(model, source, test, config)
+    for name, value in generative.items():
+        print(f"{name}: {value}")
+    _write_result(result, config, figures, generative, commit, time.monotonic() - start)
     return result
 
 
-def _write_result(result, config, figures, commit, seconds):
+def _write_result(result, config, figures, generative, commit, seconds):
     """`result.json` in the run folder: what `benchmarks.results` makes a row of."""
     rows = {}
     for name, (knn, probe) in figures.items():
@@ -120,6 +125,7 @@ def _write_result(result, config, figures, commit, seconds):
             f"kNN, {name} encoder": f"{knn:.4f}",
             f"linear probe, {name} encoder": f"{probe:.4f}",
         }
+    rows |= generative
     if result.verdict is not None:
         rows["collapse monitor"] = result.verdict.status
     rows["minutes, evaluation included"] = f"{seconds / 60:.1f}"
@@ -157,6 +163,16 @@ def _judge(model, source, test, config):
         evaluation.knn_accuracy(same, train, held_out),
         evaluation.linear_probe(same, train, held_out).accuracy,
     )
+
+
+def _generative(model, source, test, config):
+    """What generative methods are judged by, on all test images if there are any."""
+    if not run_results.is_generative(model):
+        return {}
+    judged, kind = (test, "test") if test is not None else (source, "training")
+    images, _ = judged.arrays((config.image_size, config.image_size), limit=_JUDGED)
+    figures = run_results.generative_figures(model, images)
+    return {f"{name}, {len(images)} {kind} images": value for name, value in figures.items()}
 
 
 def main(presets, make_model, make_views):

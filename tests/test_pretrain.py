@@ -254,8 +254,14 @@ def test_create_takes_names_in_any_spelling():
 
 def test_public_names():
     assert sorted(keras_ssl.__all__) == [
+        "BYOL",
+        "BiGAN",
+        "MoCo",
+        "RotNet",
         "SSLModel",
         "SimCLR",
+        "SwAV",
+        "VAE",
         "backbones",
         "callbacks",
         "create",

@@ -4,7 +4,7 @@ import re
 import numpy as np
 import pytest
 
-from keras_ssl import report
+from keras_ssl import report, report_pictures
 from keras_ssl.evaluation import Verdict
 
 RNG = np.random.default_rng(0)
@@ -139,7 +139,7 @@ def test_collapsed_features_still_make_a_page(tmp_path, features):
 
 
 def test_neighbours_are_the_nearest():
-    near = report._nearest(FEATURES, np.array([0, 7]))
+    near = report_pictures.nearest(FEATURES, np.array([0, 7]))
     unit = FEATURES / np.linalg.norm(FEATURES, axis=1, keepdims=True)
     for row, query in zip(near, (0, 7)):
         order = [j for j in np.argsort(-(unit @ unit[query])) if j != query]
@@ -166,3 +166,32 @@ def test_errors_say_what_is_wrong(tmp_path):
         full(tmp_path / "r.html", labels=LABELS[:59])
     with pytest.raises(ValueError, match="`views` must have the shape"):
         full(tmp_path / "r.html", views=np.zeros((4, 16, 16, 3)))
+
+
+def test_reconstructions_samples_and_views_of_several_sizes(tmp_path):
+    pairs = RNG.random((30, 2, 16, 16, 3))
+    views = [[RNG.random((side, side, 3)) for side in (16, 8, 8)] for _ in range(5)]
+    _, page = write(
+        tmp_path / "r.html", views=views, reconstructions=pairs, samples=RNG.random((60, 16, 16, 1))
+    )
+    assert page.tags.count("img") == 15 + 2 * 24 + 48
+    for part in ("Views", "Reconstructions", "Samples"):
+        assert part in page.text
+
+
+def test_every_metric_has_a_panel(tmp_path):
+    metrics = [{"epoch": e, "loss": 2.0, "accuracy": 0.5, "bits_per_dim": 4.0} for e in range(3)]
+    _, page = write(tmp_path / "r.html", metrics=metrics)
+    assert page.tags.count("svg") == 3
+    titles = [page.text.index(title) for title in ("Loss", "accuracy", "Bits per dimension")]
+    assert titles == sorted(titles)
+
+
+@pytest.mark.parametrize(
+    "name, shape",
+    [("reconstructions", (4, 16, 16, 3)), ("reconstructions", (4, 3, 8, 8, 3)), ("samples", (9,))],
+)
+def test_pictures_of_another_shape_are_refused(tmp_path, name, shape):
+    with pytest.raises(ValueError, match=f"`{name}` must have the shape"):
+        write(tmp_path / "r.html", **{name: np.zeros(shape)})
+    assert not (tmp_path / "r.html").exists()

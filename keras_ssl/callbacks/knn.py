@@ -19,6 +19,7 @@ class KNNMonitor(keras.callbacks.Callback):
     Departures: the bank is encoded anew with the current weights each time.
 
     Attributes:
+        column: name of the figure in logs and history.
         untrained: accuracy before the first step; None when training goes on from a checkpoint.
         history: {"epoch", "knn"} for each epoch that was measured.
 
@@ -36,6 +37,8 @@ class KNNMonitor(keras.callbacks.Callback):
     Raises:
         ValueError: labels are missing, or `every` < 1.
     """
+
+    column = "knn"
 
     def __init__(
         self,
@@ -82,9 +85,9 @@ class KNNMonitor(keras.callbacks.Callback):
             return
         self._first = False
         accuracy = self.measure(self.model)
-        self.history.append({"epoch": epoch, "knn": accuracy})
+        self.history.append({"epoch": epoch, self.column: accuracy})
         if logs is not None:
-            logs["knn"] = accuracy
+            logs[self.column] = accuracy
 
 
 def is_untrained(model: Any) -> bool:

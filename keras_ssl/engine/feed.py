@@ -5,7 +5,7 @@ import warnings
 
 import keras
 
-from keras_ssl import data, distribute
+from keras_ssl import data, distribute, optimizers
 
 _DEFAULT_BATCH = 256
 
@@ -61,6 +61,23 @@ def model_scope(model):
     return strategy.scope() if strategy is not None else contextlib.nullcontext()
 
 
+def build_optimizer(model):
+    """Make the variables of the model's optimizer, or of its players' optimizers."""
+    if model.players and not isinstance(optimizers.inner(model.optimizer), optimizers.Players):
+        model.compile(optimizers.Players.like(model.optimizer, model.players))
+    if not model.optimizer.built:
+        model.optimizer.build(model.trainable_variables)
+    if model.players:
+        optimizer = optimizers.inner(model.optimizer)
+        optimizer.build_players(model.players, scaled=optimizer is not model.optimizer)
+
+
+def lay_out(model, batches):
+    """Tell the model's schedules where the run ends: `batches` from here."""
+    accumulation = optimizers.inner(model.optimizer).gradient_accumulation_steps or 1
+    model.total_steps.assign(int(_number(model.step)) + batches // accumulation)
+
+
 def check_trainable(model):
     """Raise on what `fit` would silently ignore; warn of steps that would move nothing."""
     if model.losses:
@@ -69,7 +86,7 @@ def check_trainable(model):
             f"{len(model.losses)} were found. "
             "Remove `kernel_regularizer` and the like and use the optimizer's `weight_decay`."
         )
-    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+    optimizer = optimizers.inner(model.optimizer)
     with model_scope(model):
         if optimizer.gradient_accumulation_steps and distribute.num_replicas() > 1:
             raise ValueError(
@@ -77,6 +94,13 @@ def check_trainable(model):
                 "optimizers under tf.distribute). "
                 f"Received: {optimizer.gradient_accumulation_steps} with "
                 f"{distribute.num_replicas()} replicas. Use a larger batch_size."
+            )
+        clipped = (optimizer.clipnorm, optimizer.clipvalue, optimizer.global_clipnorm)
+        if any(clipped) and distribute.num_replicas() > 1:
+            raise ValueError(
+                "`clipnorm`, `clipvalue` and `global_clipnorm` work on one replica only: Keras "
+                "clips each replica's share of the gradient before it sums them. Received: "
+                f"{clipped} with {distribute.num_replicas()} replicas. Train without clipping."
             )
     steps, rate = _number(optimizer.iterations) if optimizer.built else 0, optimizer.learning_rate
     if steps and _number(rate) == 0:

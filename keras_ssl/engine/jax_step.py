@@ -17,6 +17,7 @@ class Step:
 
     def train_step(self, state, batch):
         """One step on the global batch, as Keras' `fit` calls it, with all state in and out."""
+        batch, _, _ = keras.utils.unpack_x_y_sample_weight(batch)
         groups = (
             self.trainable_variables,
             self.non_trainable_variables,

@@ -11,6 +11,7 @@ class Step:
 
     def train_step(self, batch):
         """One step on the share of this replica, as Keras' `fit` calls it."""
+        batch, _, _ = keras.utils.unpack_x_y_sample_weight(batch)
         logs = self.report(self.update(batch))
         if distribute.in_multi_worker():
             # Keras averages the logs of several processes over their first axis, so they need one.

@@ -1,14 +1,46 @@
-"""Batch normalisation over the global batch; the only place that makes it.
+"""Batch normalisation over the global batch, or over groups of it; the only place that makes it.
 
 Ioffe and Szegedy 2015, https://arxiv.org/abs/1502.03167. With statistics of one replica's share
 only, contrastive tasks can be solved by comparing batch statistics (SimCLR, section 2.2), so the
-statistics are those of all replicas, always.
+statistics are those of all replicas, and those of groups of images only where a method asks for
+them by `grouped`. Either way they do not depend on the number of replicas.
 """
+
+import contextlib
+import contextvars
 
 import keras
 from keras import ops
 
 from keras_ssl import distribute
+
+_GROUPS = contextvars.ContextVar("groups", default=1)
+
+
+@contextlib.contextmanager
+def grouped(groups: int):
+    """Within it, batch normalisation in training takes statistics of each group by itself.
+
+    The global batch is divided, in its order, into `groups` parts of one size, as if each lay on a
+    device of its own without synchronisation. Running statistics move towards the mean over groups.
+
+    Args:
+        groups: number of groups in the global batch, a multiple of the number of replicas; 1 is the
+            normal way.
+
+    Raises:
+        ValueError: if the replicas do not divide `groups`.
+    """
+    if groups > 1 and groups % distribute.num_replicas():
+        raise ValueError(
+            f"`groups` must be a multiple of the {distribute.num_replicas()} replicas in use. "
+            f"Received: groups={groups}. Use a multiple, or 1 for statistics of the whole batch."
+        )
+    token = _GROUPS.set(groups)
+    try:
+        yield
+    finally:
+        _GROUPS.reset(token)
 
 
 @keras.saving.register_keras_serializable("keras_ssl")
@@ -24,21 +56,42 @@ class BatchNormalization(keras.layers.BatchNormalization):
         """Normalise `inputs` (channels last) by the batch when `training`, else by the past."""
         if not (training and self.trainable) or mask is not None or self.renorm:
             return super().call(inputs, training=training, mask=mask)
-        width = inputs.shape[-1]
-        gamma = ops.cast(self.gamma, "float32") if self.scale else ops.ones((width,))
-        beta = ops.cast(self.beta, "float32") if self.center else ops.zeros((width,))
-        fused = distribute.fused_batch_norm(inputs, gamma, beta, self.epsilon)
-        if fused is None:
-            x = ops.cast(inputs, "float32")
-            mean, variance = distribute.global_moments(x, list(range(len(inputs.shape) - 1)))
-            outputs = ops.batch_normalization(x, mean, variance, -1, beta, gamma, self.epsilon)
+        local = _GROUPS.get() // distribute.num_replicas() if _GROUPS.get() > 1 else 0
+        if not local:
+            outputs, mean, variance = self._normalize(inputs)
         else:
-            outputs, mean, variance = fused
+            parts = [self._normalize(part, local=True) for part in ops.split(inputs, local)]
+            outputs, means, variances = zip(*parts)
+            outputs = ops.concatenate(outputs)
+            mean, variance = (
+                distribute.replica_mean(ops.mean(ops.stack(values), axis=0))
+                for values in (means, variances)
+            )
         for moving, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
             moving.assign(
                 moving * self.momentum + ops.cast(value, moving.dtype) * (1 - self.momentum)
             )
         return ops.cast(outputs, self.compute_dtype)
+
+    def _normalize(self, inputs, local=False):
+        """Outputs, mean and variance, of `inputs` alone if `local`, else of all replicas."""
+        width = inputs.shape[-1]
+        gamma = ops.cast(self.gamma, "float32") if self.scale else ops.ones((width,))
+        beta = ops.cast(self.beta, "float32") if self.center else ops.zeros((width,))
+        fused = distribute.fused_batch_norm(inputs, gamma, beta, self.epsilon, local)
+        if fused is not None:
+            return fused
+        x, axes = ops.cast(inputs, "float32"), list(range(len(inputs.shape) - 1))
+        mean, variance = ops.moments(x, axes) if local else distribute.global_moments(x, axes)
+        outputs = ops.batch_normalization(x, mean, variance, -1, beta, gamma, self.epsilon)
+        return outputs, mean, variance
+
+
+def is_foreign(layer: keras.Layer) -> bool:
+    """Whether `layer` normalises batches but knows nothing of `grouped`."""
+    return isinstance(layer, keras.layers.BatchNormalization) and not isinstance(
+        layer, BatchNormalization
+    )
 
 
 def batch_norm(name: str | None = None, **kwargs) -> BatchNormalization:

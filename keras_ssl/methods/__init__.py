@@ -3,10 +3,16 @@
 import inspect
 
 from keras_ssl import backbones
+from keras_ssl.methods.bigan import BiGAN
+from keras_ssl.methods.byol import BYOL
+from keras_ssl.methods.moco import MoCo
+from keras_ssl.methods.rotnet import RotNet
 from keras_ssl.methods.simclr import SimCLR
+from keras_ssl.methods.swav import SwAV
+from keras_ssl.methods.vae import VAE
 from keras_ssl.names import near
 
-METHODS = {"simclr": SimCLR}
+METHODS = {cls.__name__.lower(): cls for cls in (BYOL, BiGAN, MoCo, RotNet, SimCLR, SwAV, VAE)}
 
 
 def create(name, input_shape=(224, 224, 3), backbone="resnet18", **options):
@@ -42,4 +48,4 @@ def create(name, input_shape=(224, 224, 3), backbone="resnet18", **options):
     return method(backbones.get(backbone, input_shape), **options)
 
 
-__all__ = ["METHODS", "SimCLR", "create"]
+__all__ = ["BYOL", "BiGAN", "METHODS", "MoCo", "RotNet", "SimCLR", "SwAV", "VAE", "create"]

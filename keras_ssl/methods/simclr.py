@@ -13,9 +13,7 @@ from keras import ops
 from keras_ssl import backbones, distribute, losses, optimizers, views
 from keras_ssl.engine import SSLModel
 from keras_ssl.layers import heads
-from keras_ssl.ops.images import to_unit_range
-
-_SMALL = 64  # pixels up to which the paper's CIFAR-10 settings (appendix B.9) are the defaults
+from keras_ssl.ops import is_small
 
 
 @keras.saving.register_keras_serializable("keras_ssl")
@@ -52,7 +50,7 @@ class SimCLR(SSLModel):
         width = self.backbone.feature_dim
         self.projector = projector or heads.mlp(width, (width, 128), name="projector")
         if temperature is None:
-            temperature = 0.5 if self._small else 0.1
+            temperature = 0.5 if is_small(self.image_shape) else 0.1
         if not temperature > 0:
             raise ValueError(
                 f"`temperature` must be positive. Received: temperature={temperature}."
@@ -68,7 +66,7 @@ class SimCLR(SSLModel):
 
     def embed(self, images):
         """Projections of images in inference mode: the space in which the loss compares."""
-        return ops.cast(self._project(to_unit_range(images), training=False), "float32")
+        return ops.cast(self._project(images, training=False), "float32")
 
     def default_views(self, image_size):
         """Crop, flip, colour jitter, grey (and blur above 64 px): section 3 and appendix A."""
@@ -82,18 +80,9 @@ class SimCLR(SSLModel):
         CIFAR-10. The warm-up is 10 of 100 epochs in the paper. Weight decay 1e-4 (the authors'
         README; the paper's is 1e-6).
         """
-        peak = (2 / math.sqrt(512) if self._small else 0.075) * math.sqrt(batch_size)
+        peak = (2 / math.sqrt(512) if is_small(self.image_shape) else 0.075) * math.sqrt(batch_size)
         schedule = optimizers.WarmupCosine(peak, total_steps, warmup_steps=total_steps // 10)
         return optimizers.LARS(schedule, momentum=0.9, weight_decay=1e-4, velocity="update")
-
-    @property
-    def image_shape(self):
-        """Height, width and channels of the images the networks take."""
-        return self.backbone.image_shape
-
-    @property
-    def _small(self):
-        return max(self.image_shape[0] or _SMALL + 1, self.image_shape[1] or _SMALL + 1) <= _SMALL
 
     def _project(self, images, training):
         return self.projector(self.backbone(images, training=training), training=training)

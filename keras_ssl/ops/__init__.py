@@ -1,6 +1,7 @@
 """Pure functions of tensors in `keras.ops`: no classes, no state."""
 
-from keras_ssl.ops.images import to_unit_range
+from keras_ssl.ops.images import is_small, to_unit_range
 from keras_ssl.ops.similarity import l2_normalize
+from keras_ssl.ops.sinkhorn import sinkhorn, usage_entropy
 
-__all__ = ["l2_normalize", "to_unit_range"]
+__all__ = ["is_small", "l2_normalize", "sinkhorn", "to_unit_range", "usage_entropy"]

@@ -1,9 +1,24 @@
 """Number formats of images at the public surface."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 from keras import ops
+
+SMALL = 64  # pixels up to which the settings of papers for CIFAR are the defaults
+
+
+def is_small(size: Sequence[int | None]) -> bool:
+    """Whether images are so small that a paper's settings for CIFAR apply, not ImageNet's.
+
+    Args:
+        size: (height, width), or a shape that begins so; None where a side is open.
+
+    Returns:
+        True if both sides are known and at most 64 pixels.
+    """
+    return all(side is not None and side <= SMALL for side in size[:2])
 
 
 def to_unit_range(images: Any) -> Any:

@@ -1,6 +1,12 @@
-"""Optimizers that Keras lacks, and schedules as functions of the step."""
+"""Optimizers that Keras lacks, and schedules as functions of the step.
 
+In all of them `weight_decay` is an L2 term in the gradient; in Keras' own it is decoupled from it.
+"""
+
+from keras_ssl.optimizers.adam import Adam
 from keras_ssl.optimizers.lars import LARS
+from keras_ssl.optimizers.players import Players, inner
 from keras_ssl.optimizers.schedules import WarmupCosine, cosine_momentum
+from keras_ssl.optimizers.sgd import LARC, SGD
 
-__all__ = ["LARS", "WarmupCosine", "cosine_momentum"]
+__all__ = ["Adam", "LARC", "LARS", "Players", "SGD", "WarmupCosine", "cosine_momentum", "inner"]

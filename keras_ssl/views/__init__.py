@@ -1,24 +1,38 @@
 """View pipelines: from one image to what a method trains on; stateless, seeded."""
 
-from keras_ssl.views.compose import Compose, TwoViews
-from keras_ssl.views.presets import simclr
+from keras_ssl.views.compose import Compose, MultiCrop, Rotations, SingleView, TwoViews
+from keras_ssl.views.noise import WithNoise
+from keras_ssl.views.presets import byol, moco, plain, rotnet, simclr, swav
 from keras_ssl.views.transforms import (
+    CenterCrop,
     ColorJitter,
     GaussianBlur,
     Grayscale,
     HorizontalFlip,
+    PadAndCrop,
     RandomResizedCrop,
     Solarize,
 )
 
 __all__ = [
+    "CenterCrop",
     "ColorJitter",
     "Compose",
     "GaussianBlur",
     "Grayscale",
     "HorizontalFlip",
+    "MultiCrop",
+    "PadAndCrop",
     "RandomResizedCrop",
+    "Rotations",
+    "SingleView",
     "Solarize",
     "TwoViews",
+    "WithNoise",
+    "byol",
+    "moco",
+    "plain",
+    "rotnet",
     "simclr",
+    "swav",
 ]

@@ -1,11 +1,11 @@
-"""Views put together from operations: one after the other, and two of one image."""
+"""Views put together from operations: one after the other, and one, two or many of an image."""
 
 from collections.abc import Callable, Sequence
 
 import keras
 import tensorflow as tf
 
-from keras_ssl.views import image_ops
+from keras_ssl.views import geometry, image_ops
 from keras_ssl.views.config import Configured
 
 
@@ -60,3 +60,104 @@ class TwoViews(Configured):
         """Both views of `image` `(H, W, C)`, uint8 or float in [0, 1]."""
         seed1, seed2 = image_ops.split_seed(seed, 2)
         return {"views": (self.first(image, seed1), (self.second or self.first)(image, seed2))}
+
+
+@keras.saving.register_keras_serializable("keras_ssl")
+class SingleView(Configured):
+    """One view of one image: `{"views": (view,)}`.
+
+    Args:
+        view: callable `(image, seed) -> image`, such as `Compose`.
+    """
+
+    def __init__(self, view: Callable) -> None:
+        self.view = view
+
+    @property
+    def image_size(self) -> tuple[int, int] | None:
+        """Height and width of the view, where it fixes them."""
+        return getattr(self.view, "image_size", None)
+
+    def __call__(self, image: tf.Tensor, seed: tf.Tensor) -> dict[str, tuple[tf.Tensor]]:
+        """The view of `image` `(H, W, C)`, uint8 or float in [0, 1]."""
+        return {"views": (self.view(image, seed),)}
+
+
+@keras.saving.register_keras_serializable("keras_ssl")
+class MultiCrop(Configured):
+    """Many independent views of one image, at several sizes: `{"views": (view1, view2, ...)}`.
+
+    Caron et al. 2020 (SwAV), https://arxiv.org/abs/2006.09882, section 3.3: two large views that
+    see most of the image and several small ones that cost little.
+
+    Args:
+        pipelines: callables `(image, seed) -> image`, the largest views' first.
+        counts: how many views each of them makes, >= 1; (2, 6) for two pipelines gives eight.
+
+    Raises:
+        ValueError: when there is not one count >= 1 for each pipeline.
+    """
+
+    def __init__(self, pipelines: Sequence[Callable], counts: Sequence[int]) -> None:
+        if not pipelines or len(pipelines) != len(counts) or min(counts) < 1:
+            raise ValueError(
+                "`counts` must hold a number >= 1 for each of `pipelines`. "
+                f"Received: counts={tuple(counts)} for {len(pipelines)} pipelines. "
+                "Leave out a pipeline that makes no view."
+            )
+        self.pipelines, self.counts = tuple(pipelines), tuple(counts)
+
+    @property
+    def image_size(self) -> tuple[int, int] | None:
+        """Height and width of the first view, where it fixes them."""
+        return getattr(self.pipelines[0], "image_size", None)
+
+    def __call__(self, image: tf.Tensor, seed: tf.Tensor) -> dict[str, tuple[tf.Tensor, ...]]:
+        """All views of `image` `(H, W, C)`, uint8 or float in [0, 1]."""
+        makers = [make for make, n in zip(self.pipelines, self.counts) for _ in range(n)]
+        seeds = image_ops.split_seed(seed, len(makers))
+        return {"views": tuple(make(image, own) for make, own in zip(makers, seeds))}
+
+
+@keras.saving.register_keras_serializable("keras_ssl")
+class Rotations(Configured):
+    """One view turned by 0, 90, 180 and 270 degrees counter-clockwise, and which is which.
+
+    `{"views": (r0, r90, r180, r270), "rotations": [0, 1, 2, 3]}`, the numbers as int32. Whatever
+    changes the image (crop, mirror image) belongs into `view`, before the rotations: a mirror image
+    of a rotation by 90 degrees is one by 270 degrees of the mirror image, so the labels would be
+    wrong. Gidaris et al. 2018, https://arxiv.org/abs/1803.07728.
+
+    Args:
+        view: callable `(image, seed) -> image`, whose result is square.
+
+    Raises:
+        ValueError: when the result of `view` is not square, or not known to be.
+    """
+
+    def __init__(self, view: Callable) -> None:
+        self.view = view
+        size = self.image_size
+        if size is not None and size[0] != size[1]:
+            raise ValueError(_not_square(size))
+
+    @property
+    def image_size(self) -> tuple[int, int] | None:
+        """Height and width of the views, where they are fixed."""
+        return getattr(self.view, "image_size", None)
+
+    def __call__(self, image: tf.Tensor, seed: tf.Tensor) -> dict:
+        """The four rotations of the view of `image` `(H, W, C)`, uint8 or float in [0, 1]."""
+        image = image_ops.to_float(self.view(image, seed))
+        height, width = image.shape[:2]
+        if height is None or height != width:
+            raise ValueError(_not_square((height, width)))
+        return {"views": geometry.right_angles(image), "rotations": tf.range(4, dtype=tf.int32)}
+
+
+def _not_square(size: tuple) -> str:
+    return (
+        "`view` must make square images of known size: a rotation by 90 degrees would tell itself "
+        f"by its shape. Received: images of {size} (height, width). Crop to a square first, for "
+        "instance with `CenterCrop(size)`."
+    )

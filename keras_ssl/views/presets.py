@@ -1,18 +1,20 @@
-"""The view pipelines of the papers."""
+"""The view pipelines of the papers; up to 64 px the settings that are used for CIFAR-10."""
 
 from collections.abc import Sequence
 
-from keras_ssl.views.compose import Compose, TwoViews
+from keras_ssl.ops import is_small
+from keras_ssl.views.compose import Compose, MultiCrop, Rotations, SingleView, TwoViews
 from keras_ssl.views.config import check_size
 from keras_ssl.views.transforms import (
+    CenterCrop,
     ColorJitter,
     GaussianBlur,
     Grayscale,
     HorizontalFlip,
+    PadAndCrop,
     RandomResizedCrop,
+    Solarize,
 )
-
-_SMALL = 64  # pixels up to which the settings for CIFAR-10 are the defaults
 
 
 def simclr(
@@ -37,7 +39,7 @@ def simclr(
         ValueError: when an argument is out of range.
     """
     size = check_size("image_size", image_size)
-    small = max(size) <= _SMALL
+    small = is_small(size)
     s = (0.5 if small else 1.0) if strength is None else strength
     blur = (0.0 if small else 0.5) if blur is None else blur
     ops = [
@@ -47,3 +49,163 @@ def simclr(
         Grayscale(0.2),
     ]
     return TwoViews(Compose([*ops, GaussianBlur(blur)] if blur else ops))
+
+
+def moco(image_size: int | Sequence[int], version: int = 2) -> TwoViews:
+    """MoCo's two views: crop, colour, flip, and in version 2 blur.
+
+    Version 1 (also InstDisc): crop of 20-100 % of the area, bilinear; grey 0.2; jitter (0.4, 0.4,
+    0.4, 0.4) always; flip 0.5. Version 2 (also SimSiam): the same crop; jitter (0.4, 0.4, 0.4, 0.1)
+    with probability 0.8; grey 0.2; blur 0.5 with sigma U(0.1, 2); flip 0.5. Up to 64 px both are
+    the set of the authors' CIFAR-10 demo: crop of 8-100 %, flip, jitter and grey of version 2.
+
+    He et al. 2020, https://arxiv.org/abs/1911.05722 (section 3.3); Chen et al. 2020,
+    https://arxiv.org/abs/2003.04297. Departures from the authors' code: the blur is a Gaussian cut
+    off at a tenth of the height (Pillow's is made of box filters); images stay in [0, 1], as the
+    backbone normalises.
+
+    Args:
+        image_size: pixels of the views, one number or (height, width).
+        version: 1 or 2.
+
+    Raises:
+        ValueError: when an argument is out of range.
+    """
+    if version not in (1, 2):
+        raise ValueError(
+            f"`version` must be 1 or 2. Received: version={version}. "
+            "The views of MoCo v3 are those of BYOL, `views.byol`."
+        )
+    size = check_size("image_size", image_size)
+    softer = [ColorJitter(0.4, 0.4, 0.4, 0.1, p=0.8), Grayscale(0.2)]
+    if is_small(size):
+        crop = RandomResizedCrop(size, interpolation="bilinear")
+        return TwoViews(Compose([crop, HorizontalFlip(), *softer]))
+    crop = RandomResizedCrop(size, scale=(0.2, 1.0), interpolation="bilinear")
+    if version == 1:
+        jitter = ColorJitter(0.4, 0.4, 0.4, 0.4, p=1.0)
+        return TwoViews(Compose([crop, Grayscale(0.2), jitter, HorizontalFlip()]))
+    return TwoViews(Compose([crop, *softer, GaussianBlur(0.5), HorizontalFlip()]))
+
+
+def byol(image_size: int | Sequence[int]) -> TwoViews:
+    """BYOL's two views, drawn differently: one always blurred, one sometimes solarised.
+
+    Both: crop of 8-100 % of the area, bicubic; flip 0.5; jitter (0.4, 0.4, 0.2, 0.1) with
+    probability 0.8; grey 0.2. Then blur, sigma U(0.1, 2), with probability 1 in the first view and
+    0.1 in the second, and solarisation with probability 0 and 0.2. Up to 64 px there is no blur.
+    Also the views of MoCo v3, Barlow Twins, VICReg and NNCLR.
+
+    Grill et al. 2020, https://arxiv.org/abs/2006.07733 (appendix B). Departures from the authors'
+    code: brightness is multiplied (they add a number), and images stay in [0, 1], as the backbone
+    normalises.
+
+    Args:
+        image_size: pixels of the views, one number or (height, width).
+
+    Raises:
+        ValueError: when `image_size` is no size.
+    """
+    size = check_size("image_size", image_size)
+    shared = [
+        RandomResizedCrop(size),
+        HorizontalFlip(),
+        ColorJitter(0.4, 0.4, 0.2, 0.1, p=0.8),
+        Grayscale(0.2),
+    ]
+    blur1, blur2 = ([], []) if is_small(size) else ([GaussianBlur(1.0)], [GaussianBlur(0.1)])
+    return TwoViews(Compose([*shared, *blur1]), Compose([*shared, *blur2, Solarize(0.2)]))
+
+
+def swav(
+    image_size: int | Sequence[int],
+    crops: Sequence[int] = (2, 6),
+    small_size: int | Sequence[int] | None = None,
+    strength: float | None = None,
+    blur: float | None = None,
+) -> MultiCrop:
+    """SwAV's multi-crop: two large views and several small ones of one image.
+
+    Large views show 14-100 % of the area, small ones 5-14 % (bilinear, ratio 3/4 to 4/3); all: flip
+    0.5; jitter (0.8 s, 0.8 s, 0.8 s, 0.2 s) with probability 0.8; grey 0.2; blur with sigma U(0.1,
+    2). The paper's small views have 96 px for large ones of 224. Up to 64 px small views have half
+    the size and show 8-30 %, as 5 % of a CIFAR image are seven pixels across.
+
+    Caron et al. 2020, https://arxiv.org/abs/2006.09882 (section 3.3, appendix A). Departures from
+    the authors' code: images stay in [0, 1], as the backbone normalises.
+
+    Args:
+        image_size: pixels of the large views, one number or (height, width).
+        crops: numbers of large and of small views; (2, 0) for two views of one size.
+        small_size: pixels of the small views; by default half the large ones' up to 64 px, else
+            three sevenths of them.
+        strength: s above; by default 0.5 up to 64 px, else 1.0.
+        blur: probability of the blur; by default none up to 64 px, else 0.5.
+
+    Raises:
+        ValueError: when an argument is out of range, or there are fewer than two large views.
+    """
+    if len(crops) != 2 or crops[0] < 2 or crops[1] < 0:
+        raise ValueError(
+            "`crops` must be the numbers of large views, >= 2, and of small views, >= 0. "
+            f"Received: crops={tuple(crops)}. The paper's are (2, 6)."
+        )
+    size = check_size("image_size", image_size)
+    small = is_small(size)
+    s = (0.5 if small else 1.0) if strength is None else strength
+    blur = (0.0 if small else 0.5) if blur is None else blur
+    if small_size is None:
+        small_size = tuple(max(1, round(side * (1 / 2 if small else 3 / 7))) for side in size)
+    scale = (0.08, 0.3) if small else (0.05, 0.14)
+    large_crop = RandomResizedCrop(size, (0.14, 1.0), interpolation="bilinear")
+    small_size = check_size("small_size", small_size)
+    small_crop = RandomResizedCrop(small_size, scale, interpolation="bilinear")
+    after = [
+        HorizontalFlip(),
+        ColorJitter(0.8 * s, 0.8 * s, 0.8 * s, 0.2 * s, p=0.8),
+        Grayscale(0.2),
+        *([GaussianBlur(blur)] if blur else []),
+    ]
+    pipelines = [Compose([crop, *after]) for crop in (large_crop, small_crop)]
+    made = 2 if crops[1] else 1
+    return MultiCrop(pipelines[:made], crops[:made])
+
+
+def rotnet(image_size: int | Sequence[int]) -> Rotations:
+    """RotNet's four rotations of one view; the view is cropped and flipped before it is turned.
+
+    Up to 64 px: the image with four pixels of zeros around it, cropped at random; above: crop of
+    8-100 % of the area, bilinear. Flip 0.5 in both.
+
+    Gidaris et al. 2018, https://arxiv.org/abs/1803.07728 (section 3). Departures from the authors'
+    code: images stay in [0, 1], as the backbone normalises.
+
+    Args:
+        image_size: pixels of the views, a square.
+
+    Raises:
+        ValueError: when `image_size` is no square.
+    """
+    size = check_size("image_size", image_size)
+    if is_small(size):
+        crop = [CenterCrop(size), PadAndCrop(size, padding=4)]
+    else:
+        crop = [RandomResizedCrop(size, interpolation="bilinear")]
+    return Rotations(Compose([*crop, HorizontalFlip()]))
+
+
+def plain(image_size: int | Sequence[int], flip: bool = True) -> SingleView:
+    """The image itself as the only view, flipped or not.
+
+    Images of `image_size` keep their pixels: 8-bit values stay multiples of 1/255. Others are
+    resized until they cover it, and their centre is cut out.
+
+    Args:
+        image_size: pixels of the view, one number or (height, width).
+        flip: whether the image is mirrored with probability 0.5.
+
+    Raises:
+        ValueError: when `image_size` is no size.
+    """
+    ops = [CenterCrop(check_size("image_size", image_size))]
+    return SingleView(Compose([*ops, HorizontalFlip()] if flip else ops))

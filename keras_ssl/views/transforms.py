@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import keras
 import tensorflow as tf
 
-from keras_ssl.views import image_ops
+from keras_ssl.views import geometry, image_ops
 from keras_ssl.views.config import Configured, check_probability, check_range, check_size
 
 
@@ -61,6 +61,55 @@ class RandomResizedCrop(Configured):
         return image_ops.random_resized_crop(
             image, seed, self.image_size, self.scale, self.ratio, self.interpolation
         )
+
+
+@keras.saving.register_keras_serializable("keras_ssl")
+class CenterCrop(Configured):
+    """The central part of the image in `image_size`, the same for every seed.
+
+    Resized (bilinear, smoothed) only where needed, so that 8-bit values of images that have the
+    size already stay multiples of 1/255; see `geometry.center_crop`.
+    """
+
+    def __init__(self, image_size: int | Sequence[int]) -> None:
+        self.image_size = check_size("image_size", image_size)
+
+    def __call__(self, image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        """The central part of `image`."""
+        return geometry.center_crop(image, self.image_size)
+
+
+@keras.saving.register_keras_serializable("keras_ssl")
+class PadAndCrop(Configured):
+    """A random part of the image with `padding` zeros put around it: shifts by a few pixels.
+
+    Args:
+        image_size: height and width of the result, in pixels: one number or two.
+        padding: pixels added on every side, >= 0; 4 is usual for CIFAR-10.
+
+    Raises:
+        ValueError: when an argument is out of range, or the padded image is known to be too small.
+    """
+
+    def __init__(self, image_size: int | Sequence[int], padding: int = 4) -> None:
+        self.image_size = check_size("image_size", image_size)
+        if padding < 0:
+            raise ValueError(
+                f"`padding` must be >= 0. Received: padding={padding}. Use 0 for a plain crop."
+            )
+        self.padding = padding
+
+    def __call__(self, image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        """The crop of `image` that `seed` stands for."""
+        padded = [side and side + 2 * self.padding for side in image.shape[:2]]
+        if any(side and side < wanted for side, wanted in zip(padded, self.image_size)):
+            raise ValueError(
+                "`image_size` must fit into the padded image. "
+                f"Received: image_size={self.image_size}, padding={self.padding} and an image of "
+                f"{tuple(image.shape[:2])}. Pad more, or put `CenterCrop(image_size)` before."
+            )
+        image = image_ops.to_float(image)
+        return geometry.pad_and_crop(image, seed, self.image_size, self.padding)
 
 
 @keras.saving.register_keras_serializable("keras_ssl")

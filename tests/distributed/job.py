@@ -1,17 +1,18 @@
 """Trains a few methods for some steps under one way of distribution, one way a process.
 
-    python job.py WAY DEVICES START OUT
+    python job.py WAY DEVICES FOLDER OUT [METHOD ...]
 
 WAY is `tensorflow`, `worker` (of a cluster that TF_CONFIG describes) or `jax`; DEVICES virtual CPUs
-share the batch. START is an `.npz` of first weights, written where absent; OUT gets losses and
-final weights.
+share the batch. `start.npz` in FOLDER holds first weights, written where absent; OUT there gets
+losses and final weights. METHOD names cases of the contract suite; without any, toys are trained.
 """
 
 import os
 import pathlib
 import sys
 
-WAY, DEVICES, START, OUT = sys.argv[1], int(sys.argv[2]), pathlib.Path(sys.argv[3]), sys.argv[4]
+WAY, DEVICES, FOLDER = sys.argv[1], int(sys.argv[2]), pathlib.Path(sys.argv[3])
+START, OUT, METHODS = FOLDER / "start.npz", str(FOLDER / sys.argv[4]), sys.argv[5:]
 os.environ["KERAS_BACKEND"] = "jax" if WAY == "jax" else "tensorflow"
 os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={DEVICES}"
 sys.path[:0] = [str(pathlib.Path(__file__).parents[1]), str(pathlib.Path(__file__).parents[2])]
@@ -31,64 +32,46 @@ else:
 
 import keras  # noqa: E402
 import numpy as np  # noqa: E402
-from toys import Follower, images, ready_batches, tiny_backbone  # noqa: E402
+from contract.cases import CASES, batches  # noqa: E402
+from toys import Follower, Memory, TwoPlayers, images, ready_batches, tiny_backbone  # noqa: E402
 
 import keras_ssl  # noqa: E402
 from keras_ssl import distribute  # noqa: E402
 
 
-class TwoPlayers(Follower):
-    """Two optimizers, each with its own variables."""
-
-    def __init__(self, backbone, **kwargs):
-        super().__init__(backbone, **kwargs)
-        self.critic = keras.Sequential(
-            [keras.Input((backbone.feature_dim,)), keras.layers.Dense(1)]
-        )
-        self.critic_optimizer = keras.optimizers.Adam(0.01)
-        self.critic_optimizer.build(self.critic.trainable_variables)
-
-    def update(self, batch):
-        self.minimize(
-            lambda: self._game(batch, -1.0), self.critic.trainable_variables, self.critic_optimizer
-        )
-        return self.minimize(
-            lambda: self._game(batch, 1.0), self.backbone.trainable_variables, self.optimizer
-        )
-
-    def _game(self, batch, sign):
-        scores = [self.critic(self.backbone(view, training=True)) for view in batch["views"]]
-        scores = [distribute.all_gather(s) for s in scores]
-        return {"loss": sign * keras.ops.mean(scores[0] - scores[1] ** 2)}
-
-
-def compiled(model):
-    model.compile(keras.optimizers.SGD(0.1, momentum=0.9))
-    if isinstance(model, TwoPlayers):
-        model.optimizer.build(model.backbone.trainable_variables)
+def compiled(model, rate=0.1):
+    model.compile(keras.optimizers.SGD(rate, momentum=0.9))
     return model
 
 
-def cases():
-    """Name, maker of the model, data and arguments of fit."""
-    yield (
-        "simclr",
-        lambda: compiled(keras_ssl.SimCLR(tiny_backbone())),
-        lambda: ready_batches(48, 16),
-        {},
-    )
+def toys():
+    """Name, maker of the model, maker of the data and arguments of fit."""
+    backbone, data = tiny_backbone, lambda model: ready_batches(48, 16)
+    yield "simclr", lambda: compiled(keras_ssl.SimCLR(backbone())), data, {}
     yield (
         "images",
-        lambda: keras_ssl.SimCLR(tiny_backbone()),
-        lambda: images(48),
+        lambda: keras_ssl.SimCLR(backbone()),
+        lambda model: images(48),
         {"batch_size": 16, "epochs": 2},
     )
-    yield "teacher", lambda: compiled(Follower(tiny_backbone())), lambda: ready_batches(48, 16), {}
-    if WAY == "tensorflow":
+    yield "teacher", lambda: compiled(Follower(backbone())), data, {}
+    yield (
+        "memory",
+        lambda: compiled(Memory(backbone())),
+        lambda model: images(48),
+        {"batch_size": 16, "epochs": 2},
+    )
+    yield "players", lambda: compiled(TwoPlayers(backbone())), data, {}
+
+
+def methods():
+    """The same for methods of the contract suite: three steps."""
+    for name in METHODS:
+        case = CASES[name]
         yield (
-            "players",
-            lambda: compiled(TwoPlayers(tiny_backbone())),
-            lambda: ready_batches(48, 16),
+            name,
+            lambda case=case: compiled(case.make(), case.rate),
+            lambda model: batches(model, steps=3),
             {},
         )
 
@@ -108,7 +91,7 @@ def main():
     start = dict(np.load(START)) if START.exists() else {}
     first, result = {}, {}
     scope = keras.distribution.DataParallel() if WAY == "jax" and DEVICES > 1 else None
-    for name, make, data, arguments in cases():
+    for name, make, data, arguments in methods() if METHODS else toys():
         keras.utils.set_random_seed(7)
         with scope.scope() if scope else STRATEGY.scope():
             model = make()
@@ -116,7 +99,7 @@ def main():
                 model.set_weights([start[f"{name}/{i}"] for i in range(len(model.weights))])
             first |= {f"{name}/{i}": np.array(w) for i, w in enumerate(model.get_weights())}
             losses = Losses()
-            model.fit(data(), verbose=0, callbacks=[losses], **arguments)
+            model.fit(data(model), verbose=0, callbacks=[losses], **arguments)
             result[f"{name}/replicas"] = np.array(distribute.parallel_devices())
             if WAY == "tensorflow" and DEVICES == 4 and name == "images":
                 refuses_indivisible(model)
@@ -125,7 +108,7 @@ def main():
             result["exported/features"] = np.array(model.encode(images(4)))
         result[f"{name}/loss"] = np.array(losses.values)
         result |= {f"{name}/{i}": np.array(w) for i, w in enumerate(model.get_weights())}
-    if WAY == "tensorflow" and DEVICES == 2:
+    if WAY == "tensorflow" and DEVICES == 2 and not METHODS:
         runs_the_main_job()
     if not START.exists():
         np.savez(START, **first)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_ssl.layers import batch_norm
+from keras_ssl.layers import batch_norm, norm
 
 
 def run(layer, x):
@@ -51,3 +51,35 @@ def test_config_round_trip():
     again = type(layer).from_config(layer.get_config())
     assert again.get_config() == layer.get_config()
     assert (again.momentum, again.epsilon, again.center) == (0.9, 1e-5, False)
+
+
+def test_groups_normalise_by_themselves():
+    """As many layers as groups, each fed its part; running statistics go to the mean of groups."""
+    x = np.random.default_rng(0).normal(size=(12, 4, 4, 3)).astype("float32")
+    layer, expected = batch_norm(), []
+    layer.build(x.shape)
+    means, variances = [], []
+    for part in np.split(x, 4):
+        m, v = part.mean((0, 1, 2)), part.var((0, 1, 2))
+        expected.append((part - m) / np.sqrt(v + 1e-5))
+        means.append(m)
+        variances.append(v)
+    with norm.grouped(4):
+        found = layer(x, training=True)
+    np.testing.assert_allclose(found, np.concatenate(expected), atol=1e-4)
+    np.testing.assert_allclose(layer.moving_mean, 0.1 * np.mean(means, 0), atol=1e-5)
+    np.testing.assert_allclose(layer.moving_variance, 0.9 + 0.1 * np.mean(variances, 0), atol=1e-5)
+    whole = layer(x, training=True)
+    assert not np.allclose(whole, found, atol=1e-2)
+
+
+def test_groups_are_of_no_account_in_inference_and_for_vectors_alike():
+    x = np.random.default_rng(0).normal(size=(8, 5)).astype("float32")
+    layer = batch_norm()
+    layer.build(x.shape)
+    plain = layer(x, training=False)
+    with norm.grouped(2):
+        np.testing.assert_array_equal(layer(x, training=False), plain)
+        found = np.array(layer(x, training=True))
+    np.testing.assert_allclose(found[:4].mean(0), 0, atol=1e-5)
+    np.testing.assert_allclose(found[4:].mean(0), 0, atol=1e-5)

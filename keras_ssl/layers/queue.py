@@ -1,0 +1,82 @@
+"""A memory of the latest embeddings."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_ssl import distribute
+from keras_ssl.ops import l2_normalize
+
+
+@keras.saving.register_keras_serializable("keras_ssl")
+class Queue(keras.layers.Layer):
+    """First in, first out: the latest `size` rows that were put in, the same on every replica.
+
+    Rows are written in a circle, over the oldest, at a cost in proportion to the rows written. It
+    takes `4 * size * width` bytes on each device. He et al. 2020 (MoCo),
+    https://arxiv.org/abs/1911.05722, section 3.2. Departures from the authors' code: rows in the
+    place of columns; batches need not divide `size`.
+
+    Attributes:
+        keys: variable `(size, width)`, float32; random unit rows at first.
+        pointer: variable, where the next row goes.
+        count: variable, rows that hold something put in, at most `size`.
+
+    Args:
+        size: number of rows, >= 1.
+        width: length of a row, >= 1.
+        **kwargs: as `keras.layers.Layer`.
+
+    Raises:
+        ValueError: if `size` or `width` is not positive.
+    """
+
+    def __init__(self, size: int, width: int, **kwargs: Any):
+        super().__init__(**{"dtype": "float32", "trainable": False, **kwargs})
+        if min(size, width) < 1:
+            raise ValueError(
+                f"`size` and `width` must be positive. Received: size={size}, width={width}."
+            )
+        self.size, self.width = size, width
+        self.keys = self.add_weight(
+            shape=(size, width),
+            initializer=lambda shape, dtype: l2_normalize(keras.random.normal(shape, dtype=dtype)),
+            trainable=False,
+            aggregation="none",
+            name="keys",
+        )
+        self.pointer, self.count = (
+            self.add_weight(
+                shape=(), dtype="int32", initializer="zeros", trainable=False, name=name
+            )
+            for name in ("pointer", "count")
+        )
+        self.built = True
+
+    @property
+    def full(self) -> Any:
+        """Whether every row holds something that was put in, a scalar tensor."""
+        return ops.greater_equal(self.count, self.size)
+
+    def enqueue(self, rows: Any) -> None:
+        """Put in `rows` `(n, width)`, those of the global batch; n is known and at most `size`.
+
+        Raises:
+            ValueError: if there are more rows than the queue holds.
+        """
+        number = rows.shape[0]
+        if number is None or number > self.size:
+            raise ValueError(
+                f"A batch put into the queue must have at most its size, {self.size} rows, and a "
+                f"known number. Received: {number}. Use a smaller batch (with "
+                "drop_remainder=True), or a larger queue."
+            )
+        places = (self.pointer + ops.arange(number, dtype="int32")) % self.size
+        distribute.write_rows(self.keys, places, ops.stop_gradient(rows))
+        self.pointer.assign((self.pointer + number) % self.size)
+        self.count.assign(ops.minimum(self.count + number, self.size))
+
+    def get_config(self) -> dict:
+        """The constructor's arguments."""
+        return {**super().get_config(), "size": self.size, "width": self.width}

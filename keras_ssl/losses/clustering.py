@@ -1,0 +1,74 @@
+"""Clustering losses: predict the cluster assignment of an image's other view."""
+
+from typing import Any
+
+from keras import ops
+
+from keras_ssl.losses.contrastive import _check_matrices, _check_temperature
+from keras_ssl.ops.sinkhorn import sinkhorn
+
+
+def swapped_prediction(
+    scores1: Any,
+    scores2: Any,
+    temperature: float = 0.1,
+    epsilon: float = 0.05,
+    iterations: int = 3,
+) -> Any:
+    """Predict each view's balanced assignment from the other view's scores: the loss of SwAV.
+
+    With scores s_v of view v (cosines with the K prototypes) and codes q_v = sinkhorn(s_v),
+
+        L = 1/2 ( H(q_1, s_2) + H(q_2, s_1) ),
+        H(q, s) = -1/B sum_i sum_k q_ik log softmax_k(s_i / temperature).
+
+    Codes carry no gradient. Caron et al. 2020, https://arxiv.org/abs/2006.09882, section 3.1,
+    equations 1 and 2. For more than two views see `code_cross_entropy`.
+    Departures from the authors' code: none known for two views.
+
+    Args:
+        scores1: `(B, K)`, any floating dtype; the whole global batch.
+        scores2: the same of the other views, in the same order.
+        temperature: divides the scores of the prediction, > 0; 0.1 is the paper's.
+        epsilon: divides the scores of the codes, > 0; see `keras_ssl.ops.sinkhorn`.
+        iterations: of Sinkhorn, >= 1.
+
+    Returns:
+        float32 scalar, at least the codes' mean entropy; log K when all scores are equal.
+
+    Raises:
+        ValueError: if a number is outside its range, or the scores are not two matrices of one
+            shape.
+    """
+    _check_matrices(scores1=scores1, scores2=scores2)
+    codes1, codes2 = (sinkhorn(s, epsilon, iterations) for s in (scores1, scores2))
+    there = code_cross_entropy(codes1, scores2, temperature)
+    back = code_cross_entropy(codes2, scores1, temperature)
+    return (there + back) / 2
+
+
+def code_cross_entropy(codes: Any, scores: Any, temperature: float = 0.1) -> Any:
+    """Cross-entropy of assignments and the softmax of scores, without gradient to the codes.
+
+        H(q, s) = -1/B sum_i sum_k q_ik log softmax_k(s_i / temperature)
+
+    H is linear in q: for many views the codes of all others can be added up first. Caron et al.
+    2020, https://arxiv.org/abs/2006.09882, equations 2 and 6.
+
+    Args:
+        codes: q, `(B, K)`, rows that sum to 1, or a sum of such matrices.
+        scores: s, `(B, K)`, any floating dtype.
+        temperature: > 0.
+
+    Returns:
+        float32 scalar, at least the mean entropy of the codes' rows.
+
+    Raises:
+        ValueError: if `temperature` is not positive, or the inputs are not two matrices of one
+            shape.
+    """
+    _check_temperature(temperature)
+    _check_matrices(codes=codes, scores=scores)
+    codes = ops.stop_gradient(ops.cast(codes, "float32"))
+    log_p = ops.log_softmax(ops.cast(scores, "float32") / temperature, axis=-1)
+    return -ops.mean(ops.sum(codes * log_p, axis=-1))

@@ -1,0 +1,164 @@
+"""BiGAN: an encoder learned as the inverse of a generator, by a discriminator of pairs.
+
+Donahue, Krahenbuhl, Darrell 2017, https://arxiv.org/abs/1605.09782 (section 3). Departures from the
+authors' code: the discriminator moves first and encoder and generator answer the new one (theirs
+move at the same time); losses are not halved; z is Gaussian (theirs uniform); spectral
+normalisation in the place of batch normalisation in the discriminator, and no weight decay.
+"""
+
+import keras
+from keras import ops
+
+from keras_ssl import backbones, distribute, losses, optimizers, views
+from keras_ssl.backbones.flat import flat_dim, flat_features
+from keras_ssl.engine import SSLModel
+from keras_ssl.layers import heads
+from keras_ssl.layers.decoders import conv_decoder
+from keras_ssl.layers.discriminators import pair_discriminator
+from keras_ssl.ops import to_unit_range
+
+
+@keras.saving.register_keras_serializable("keras_ssl")
+class BiGAN(SSLModel):
+    """Tell (image, its encoding) from (generated image, its latent); deceive whoever tells.
+
+    With E the encoder (backbone and head), G the generator, D(x, z) the discriminator's logit,
+    x an image, z ~ N(0, I) and softplus(t) = log(1 + exp(t)),
+
+        L_D  = mean softplus(-D(x, E(x))) + mean softplus(D(G(z), z)),
+        L_EG = mean softplus(D(x, E(x))) + mean softplus(-D(G(z), z)).
+
+    Where D cannot tell the pairs apart, E is the inverse of G (paper, theorem 2), and both losses
+    are 2 log 2. A training step is one step of D on L_D, then one of E and G together on L_EG with
+    the new D, on the same batch. Batch normalisation of E and G uses the batch in both turns, so
+    its running statistics move twice a step; D stays as it is in the second turn, its estimates of
+    spectral norms included.
+
+    Args:
+        backbone: a `keras_ssl.backbones.Backbone`, or any image `keras.Model`, which is adopted.
+        encoder_head: `keras.Model` from the flattened feature map to z; by default one Dense layer.
+        generator: `keras.Model` from z to images in [0, 1]; by default
+            `keras_ssl.layers.decoders.conv_decoder` with a sigmoid.
+        discriminator: `keras.Model` from [images, z] to one logit; by default
+            `keras_ssl.layers.discriminators.pair_discriminator`.
+        latent_dim: width of z.
+        **kwargs: as `keras.Model`.
+
+    Batch:
+        views: tuple of one float tensor `(batch, height, width, channels)` in [0, 1].
+        latent_noise: z, `(batch, latent_dim)`.
+
+    Raises:
+        ValueError: if `latent_dim` is not positive or a network has other shapes.
+    """
+
+    loss_names = ("loss", "discriminator_loss")
+    batch_keys = ("views", "latent_noise")
+
+    def __init__(
+        self,
+        backbone,
+        encoder_head=None,
+        generator=None,
+        discriminator=None,
+        latent_dim=128,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if latent_dim < 1:
+            raise ValueError(f"`latent_dim` must be >= 1. Received: latent_dim={latent_dim}.")
+        self.backbone, self.latent_dim = backbones.adopt(backbone), latent_dim
+        shape = self.image_shape
+        self.encoder_head = encoder_head or heads.mlp(
+            flat_dim(self.backbone),
+            (latent_dim,),
+            output_norm=None,
+            use_bias=True,
+            kernel_initializer="glorot_uniform",
+            name="encoder_head",
+        )
+        self.generator = generator or conv_decoder(
+            latent_dim, shape, activation="sigmoid", name="generator"
+        )
+        self.discriminator = discriminator or pair_discriminator(shape, latent_dim)
+        _check_output("encoder_head", self.encoder_head, (latent_dim,))
+        _check_output("generator", self.generator, shape)
+        _check_output("discriminator", self.discriminator, (1,))
+
+    @property
+    def players(self):
+        """The discriminator's variables, and those of encoder and generator together."""
+        pair = (self.backbone, self.encoder_head, self.generator)
+        return {
+            "discriminator": self.discriminator.trainable_variables,
+            "generator": [v for network in pair for v in network.trainable_variables],
+        }
+
+    def compute_losses(self, batch, training):
+        """Both losses of the global batch, with the players as they stand."""
+        real, fake = self._logits(batch, training, training)
+        return {
+            "loss": losses.joint_generator_loss(real, fake),
+            "discriminator_loss": losses.discriminator_loss(real, fake),
+        }
+
+    def update(self, batch):
+        """One step of the discriminator, then one of encoder and generator against it."""
+        discriminator_losses = self.minimize(
+            lambda: {"loss": losses.discriminator_loss(*self._logits(batch, True, True))},
+            self.players["discriminator"],
+            self.optimizer_of("discriminator"),
+        )
+        generator_losses = self.minimize(
+            lambda: {"loss": losses.joint_generator_loss(*self._logits(batch, True, False))},
+            self.players["generator"],
+            self.optimizer_of("generator"),
+        )
+        return {**generator_losses, "discriminator_loss": discriminator_losses["loss"]}
+
+    def latent(self, images):
+        """E(x) in inference mode, float32 `(B, latent_dim)`."""
+        return ops.cast(self._encode(to_unit_range(images), training=False), "float32")
+
+    def reconstruct(self, images):
+        """G(E(x)): what the generator makes of the encoding; float32 images in [0, 1]."""
+        return ops.cast(self.generator(self.latent(images), training=False), "float32")
+
+    def sample(self, count, seed=0):
+        """G(z) for `count` draws of z ~ N(0, I): float32 images in [0, 1]."""
+        z = keras.random.normal((count, self.latent_dim), seed=seed)
+        return ops.cast(self.generator(z, training=False), "float32")
+
+    def default_views(self, image_size):
+        """The image, mirrored or not, and z."""
+        noise = {"latent_noise": {"distribution": "normal", "shape": (self.latent_dim,)}}
+        return views.WithNoise(views.plain(image_size), noise)
+
+    def default_optimizer(self, total_steps, batch_size):
+        """Adam at 2e-4 with beta_1 = 0.5 for both players (the authors' command), constant."""
+        return optimizers.Players(
+            discriminator=keras.optimizers.Adam(2e-4, beta_1=0.5),
+            generator=keras.optimizers.Adam(2e-4, beta_1=0.5),
+        )
+
+    def _encode(self, images, training):
+        features = flat_features(self.backbone, images, training)
+        return self.encoder_head(features, training=training)
+
+    def _logits(self, batch, training, discriminator_training):
+        """D of the real and of the fake pairs of the global batch, `(N, 1)` each."""
+        (images,), z = batch["views"], batch["latent_noise"]
+        encodings = ops.cast(self._encode(images, training), "float32")
+        fakes = ops.cast(self.generator(z, training=training), "float32")
+        pairs = [ops.concatenate([images, fakes]), ops.concatenate([encodings, z])]
+        logits = self.discriminator(pairs, training=discriminator_training)
+        real, fake = ops.split(ops.cast(logits, "float32"), 2)
+        return distribute.all_gather(real), distribute.all_gather(fake)
+
+
+def _check_output(name, network, shape):
+    if tuple(network.output_shape[1:]) != tuple(shape):
+        raise ValueError(
+            f"`{name}` must give {tuple(shape)} an image. Received: a model that gives "
+            f"{tuple(network.output_shape[1:])}. Change its last layer, or `latent_dim`."
+        )

@@ -1,0 +1,104 @@
+"""BYOL: predict a slow teacher's projection of another view, without negatives.
+
+Grill, Strub, Altche, Tallec, Richemond et al. 2020, https://arxiv.org/abs/2006.07733 (sections 3
+and appendix J). Departures from the authors' code: the teacher starts equal to the student (theirs
+is drawn anew); no bias before batch normalisation, which would take it away.
+"""
+
+import keras
+from keras import ops
+
+from keras_ssl import backbones, distribute, losses, optimizers, views
+from keras_ssl.engine import SSLModel
+from keras_ssl.layers import ema, heads
+from keras_ssl.ops import is_small, l2_normalize
+
+
+@keras.saving.register_keras_serializable("keras_ssl")
+class BYOL(SSLModel):
+    """Regress, from each view, the teacher's projection of the other view.
+
+    With p_v = predictor(projector(backbone(view v))) of the student and t_v the projection by the
+    teacher, both of unit length (paper, equation 2, for both orders of the views),
+
+        L = mean_i ( |p_1 - t_2|^2 + |p_2 - t_1|^2 )  =  mean_i ( 4 - 2 <p_1, t_2> - 2 <p_2, t_1> ),
+
+    from 0 to 8. The teacher is the moving average of the student's backbone and projector, with
+
+        t <- m t + (1 - m) s,    m = 1 - (1 - momentum) (1 + cos(pi progress)) / 2,
+
+    after each optimizer step, with the progress before it. It normalises by its own batch; views pass the networks one after the
+    other, each with statistics of its own.
+
+    Args:
+        backbone: a `keras_ssl.backbones.Backbone`, or any image `keras.Model`, which is adopted.
+        projector: `keras.Model` from features to projections; by default Dense 4096, batch
+            normalisation, ReLU, Dense 256.
+        predictor: `keras.Model` from projections to projections; by default of the same form.
+        momentum: m at the start, in [0, 1]; by default 0.996 (1000 epochs; the paper uses 0.99
+            for 100 and 300), and 0.99 up to 64 px. It is kept where the run's length is unknown.
+        **kwargs: as `keras.Model`.
+
+    Batch:
+        views: tuple of two float tensors `(batch, height, width, channels)` in [0, 1].
+
+    Raises:
+        ValueError: if `momentum` is outside [0, 1].
+    """
+
+    def __init__(self, backbone, projector=None, predictor=None, momentum=None, **kwargs):
+        super().__init__(**kwargs)
+        self.backbone = backbones.adopt(backbone)
+        self.projector = projector or _mlp(self.backbone.feature_dim, "projector")
+        self.predictor = predictor or _mlp(self.projector.output_shape[-1], "predictor")
+        if momentum is None:
+            momentum = 0.99 if is_small(self.image_shape) else 0.996
+        if not 0 <= momentum <= 1:
+            raise ValueError(f"`momentum` must be in [0, 1]. Received: momentum={momentum}.")
+        self.momentum = momentum
+        self.teacher_backbone = ema.make_teacher(self.backbone)
+        self.teacher_projector = ema.make_teacher(self.projector)
+
+    def compute_losses(self, batch, training):
+        """Squared distances of both predictions to the teacher's projections."""
+        targets, predictions = [], []
+        for view in batch["views"]:
+            z = self.projector(self.backbone(view, training=training), training=training)
+            predictions.append(distribute.all_gather(self.predictor(z, training=training)))
+            t = self.teacher_backbone(view, training=training)
+            t = self.teacher_projector(t, training=training)
+            targets.append(distribute.all_gather(ops.stop_gradient(t)))
+        cosines = losses.negative_cosine(predictions[0], targets[1])
+        cosines += losses.negative_cosine(predictions[1], targets[0])
+        return {"loss": 4.0 + 2.0 * cosines}
+
+    def after_step(self):
+        """The teacher follows the student, ever more slowly."""
+        share = self.share_of_run(self.step - 1)  # the optimizer has counted this step already
+        decay = optimizers.cosine_momentum(share, 1, self.momentum)
+        ema.update(self.teacher_backbone, self.backbone, decay)
+        ema.update(self.teacher_projector, self.projector, decay)
+
+    def embed(self, images):
+        """Unit-length projections by the student in inference mode."""
+        features = self.backbone(images, training=False)
+        return l2_normalize(self.projector(features, training=False))
+
+    def default_views(self, image_size):
+        """Two views of unlike strength: the first always blurred, the second at times solarised."""
+        return views.byol(image_size)
+
+    def default_optimizer(self, total_steps, batch_size):
+        """LARS, warmed up over a hundredth of the run (10 of 1000 epochs), then cosine to zero.
+
+        Learning rate 0.2 * batch / 256, weight decay 1.5e-6 (paper, section 3.3).
+        """
+        peak = 0.2 * batch_size / 256
+        schedule = optimizers.WarmupCosine(peak, total_steps, warmup_steps=total_steps // 100)
+        return optimizers.LARS(schedule, momentum=0.9, weight_decay=1.5e-6)
+
+
+def _mlp(width, name):
+    return heads.mlp(
+        width, (4096, 256), output_norm=None, kernel_initializer="lecun_normal", name=name
+    )

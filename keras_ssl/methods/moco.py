@@ -1,0 +1,191 @@
+"""MoCo: pick the key of an image's other view out of a queue of keys of earlier images.
+
+He, Fan, Wu, Xie, Girshick 2020, https://arxiv.org/abs/1911.05722 (v1: algorithm 1, section 3), and
+Chen, Fan, Girshick, He 2020, https://arxiv.org/abs/2003.04297 (v2: head, blur, temperature, cosine
+schedule). Departures from the authors' code: shuffled batch normalisation is one function of the
+global batch, whatever the number of devices (below).
+"""
+
+import math
+import warnings
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_ssl import backbones, distribute, losses, optimizers, views
+from keras_ssl.engine import SSLModel
+from keras_ssl.layers import ema, heads, norm, queue
+from keras_ssl.ops import is_small, l2_normalize
+
+_PERMUTATIONS = 64  # orders of a batch that are drawn, and used in turn
+_GROUPS = 8
+
+
+@keras.saving.register_keras_serializable("keras_ssl")
+class MoCo(SSLModel):
+    """Contrast the query of one view with its key and a queue of keys, all by a slow encoder.
+
+    With q = f(view 1) and k = g(view 2) of unit length, g being the moving average of f, and Q the
+    K keys of the latest batches, the loss is (v1, equation 1)
+
+        L = mean_i -log( exp(q_i k_i / t) / (exp(q_i k_i / t) + sum_j exp(q_i Q_j / t)) ),
+
+    log(1 + K) when all coincide. Keys enter the queue after the loss has read it, so an image is
+    never its own negative. g moves after each optimizer step, which is the authors' update before
+    each forward pass: at the first step both are equal.
+
+    Shuffled batch normalisation (v1, section 3.3): statistics are those of groups of the batch, and
+    the keys' batch is permuted before, so that a query and its key share no statistics that would
+    give the answer away. The groups play the authors' GPUs: the result is the same on one device
+    and on several, which divide the groups among them.
+
+    Args:
+        backbone: a `keras_ssl.backbones.Backbone`, or any image `keras.Model`, which is adopted.
+        projector: `keras.Model` from features to the space of the loss; by default Dense 128 (v1)
+            or Dense-ReLU-Dense of the features' width and 128 (v2), with biases.
+        temperature: positive float; by default 0.07 (v1) or 0.2 (v2), and 0.1 up to 64 px (the
+            authors' CIFAR-10 demo).
+        queue_size: K; by default 65,536, and 4,096 up to 64 px.
+        momentum: share of g kept at each step; by default 0.999, and 0.99 up to 64 px.
+        groups: groups of the batch with statistics of their own; by default the largest number up
+            to 8 that divides the batch; 1 takes statistics of the whole batch and shuffles nothing.
+        version: 1 or 2, which chooses head, temperature and views.
+        **kwargs: as `keras.Model`.
+
+    Batch:
+        views: tuple of two float tensors `(batch, height, width, channels)` in [0, 1]: query, key.
+
+    Raises:
+        ValueError: for an argument outside its range, or `groups` with a network whose batch
+            normalisation is not this library's.
+    """
+
+    def __init__(
+        self,
+        backbone,
+        projector=None,
+        temperature=None,
+        queue_size=None,
+        momentum=None,
+        groups=None,
+        version=2,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if version not in (1, 2):
+            raise ValueError(f"`version` must be 1 or 2. Received: version={version}.")
+        self.version = version
+        self.backbone = backbones.adopt(backbone)
+        small, width = is_small(self.image_shape), self.backbone.feature_dim
+        self.projector = projector or heads.mlp(
+            width,
+            (128,) if version == 1 else (width, 128),
+            hidden_norm=False,
+            output_norm=None,
+            use_bias=True,
+            kernel_initializer="glorot_uniform",
+        )
+        given = {"temperature": temperature, "queue_size": queue_size, "momentum": momentum}
+        default = {"temperature": 0.1, "queue_size": 4096, "momentum": 0.99}
+        if not small:
+            default = {"temperature": 0.07 if version == 1 else 0.2}
+            default |= {"queue_size": 65_536, "momentum": 0.999}
+        for name, value in given.items():
+            setattr(self, name, default[name] if value is None else value)
+        self._check()
+        self.groups = groups
+        self._limit = self._group_limit()
+        self.key_backbone = ema.make_teacher(self.backbone)
+        self.key_projector = ema.make_teacher(self.projector)
+        self.queue = queue.Queue(self.queue_size, self.projector.output_shape[-1], name="queue")
+
+    def compute_losses(self, batch, training):
+        """InfoNCE of the global batch against the queue; then the keys enter the queue."""
+        view1, view2 = batch["views"]
+        groups = math.gcd(self._limit, view1.shape[0] * distribute.num_replicas())
+        with norm.grouped(groups):
+            query = self.projector(self.backbone(view1, training=training), training=training)
+        query = distribute.all_gather(ops.cast(query, "float32"))
+        key = self._keys(view2, groups, training)
+        loss = losses.info_nce(query, key, self.queue.keys, temperature=self.temperature)
+        if training:
+            self.queue.enqueue(key)
+        return {"loss": loss}
+
+    def after_step(self):
+        """The key encoder follows the query encoder."""
+        ema.update(self.key_backbone, self.backbone, self.momentum)
+        ema.update(self.key_projector, self.projector, self.momentum)
+
+    def embed(self, images):
+        """Unit-length queries of images in inference mode: the space in which the loss compares."""
+        features = self.backbone(images, training=False)
+        return l2_normalize(self.projector(features, training=False))
+
+    def default_views(self, image_size):
+        """The two views of v1 (section 3.3) or v2 (section 3)."""
+        return views.moco(image_size, version=self.version)
+
+    def default_optimizer(self, total_steps, batch_size):
+        """SGD with momentum 0.9 and L2 in the gradient; learning rate 0.03 * batch / 256.
+
+        v2 lets it fall along half a cosine, v1 to a tenth at 60 and at 80 % of the run. Up to 64 px
+        the settings of the authors' CIFAR-10 demo: 0.06 * batch / 512, cosine, L2 5e-4.
+        """
+        small = is_small(self.image_shape)
+        rate = 0.06 * batch_size / 512 if small else 0.03 * batch_size / 256
+        schedule = optimizers.WarmupCosine(rate, total_steps)
+        if self.version == 1 and not small:
+            drops = [int(0.6 * total_steps), int(0.8 * total_steps)]
+            rates = [rate, rate / 10, rate / 100]
+            schedule = keras.optimizers.schedules.PiecewiseConstantDecay(drops, rates)
+        return optimizers.SGD(schedule, momentum=0.9, weight_decay=5e-4 if small else 1e-4)
+
+    def _keys(self, images, groups, training):
+        """Keys `(global batch, width)` of the images of all replicas, computed in another order."""
+        if groups > 1:
+            order = self._order(images.shape[0] * distribute.num_replicas())
+            images = ops.take(distribute.all_gather(images), order, axis=0)
+            images = distribute.local_rows(images)
+        with norm.grouped(groups):
+            key = self.key_backbone(images, training=training)
+            key = self.key_projector(key, training=training)
+        key = distribute.all_gather(l2_normalize(key))
+        if groups > 1:
+            key = ops.take(key, ops.argsort(order), axis=0)
+        return ops.stop_gradient(key)
+
+    def _order(self, size):
+        """A permutation of the global batch, another one at each step."""
+        generator = np.random.default_rng(size)
+        orders = [generator.permutation(size) for _ in range(_PERMUTATIONS)]
+        return ops.take(np.stack(orders).astype("int32"), self.step % _PERMUTATIONS, axis=0)
+
+    def _group_limit(self):
+        """The number of groups that the batch may be divided into."""
+        foreign = [
+            layer.name
+            for network in (self.backbone, self.projector)
+            for layer in network._flatten_layers()
+            if norm.is_foreign(layer)
+        ]
+        if not foreign:
+            return self.groups or _GROUPS
+        what = (
+            f"'{foreign[0]}' is not this library's batch normalisation and cannot be shuffled: a "
+            "query and its key share statistics, which can give the answer away. Build the network "
+            "with keras_ssl.layers.batch_norm."
+        )
+        if self.groups not in (None, 1):
+            raise ValueError(f"`groups` must be 1 here. Received: groups={self.groups}. {what}")
+        if self.groups is None:
+            warnings.warn(what, stacklevel=3)
+        return 1
+
+    def _check(self):
+        if not self.temperature > 0 or not 0 <= self.momentum <= 1:
+            raise ValueError(
+                "`temperature` must be positive and `momentum` in [0, 1]. Received: "
+                f"temperature={self.temperature}, momentum={self.momentum}."
+            )

@@ -1,0 +1,88 @@
+"""RotNet: tell by how many right angles an image was turned.
+
+Gidaris, Singh, Komodakis 2018, https://arxiv.org/abs/1803.07728 (section 3). Departures from the
+authors' code: any backbone with global average pooling in the place of their network in network and
+AlexNet; images are normalised by the backbone.
+"""
+
+import keras
+from keras import ops
+
+from keras_ssl import backbones, distribute, optimizers, views
+from keras_ssl.engine import SSLModel
+from keras_ssl.layers import heads
+
+
+@keras.saving.register_keras_serializable("keras_ssl")
+class RotNet(SSLModel):
+    """Classify which of four rotations was applied to the image.
+
+    With x_ik the image i turned by k right angles and h = head(backbone(x)) four logits, the loss
+    is the mean cross-entropy over all rotations of all images (paper, equation 2),
+
+        L = -1/(4B) sum_i sum_k log softmax(h(x_ik))_k,
+
+    log 4 for a network that sees no orientation. The four rotations of all images pass the networks
+    as one batch and share its statistics. The head is thrown away; layers before the last often
+    transfer better.
+
+    Args:
+        backbone: a `keras_ssl.backbones.Backbone`, or any image `keras.Model`, which is adopted.
+        head: `keras.Model` from features to four logits; by default one Dense layer.
+        **kwargs: as `keras.Model`.
+
+    Batch:
+        views: tuple of four float tensors `(batch, height, width, channels)` in [0, 1], square.
+        rotations: int32 `(batch, 4)`, the right angles by which each view is turned, 0 to 3.
+
+    Raises:
+        ValueError: if the head does not give four logits.
+    """
+
+    loss_names = ("loss", "accuracy")
+    batch_keys = ("views", "rotations")
+
+    def __init__(self, backbone, head=None, **kwargs):
+        super().__init__(**kwargs)
+        self.backbone = backbones.adopt(backbone)
+        self.head = head or heads.mlp(
+            self.backbone.feature_dim,
+            (4,),
+            output_norm=None,
+            use_bias=True,
+            kernel_initializer="glorot_uniform",
+            name="head",
+        )
+        if tuple(self.head.output_shape[1:]) != (4,):
+            raise ValueError(
+                "`head` must give four logits, `(batch, 4)`. "
+                f"Received: head.output_shape={self.head.output_shape}. End it with Dense(4)."
+            )
+
+    def compute_losses(self, batch, training):
+        """Cross-entropy and accuracy over the rotations of the global batch."""
+        features = self.backbone(ops.concatenate(batch["views"]), training=training)
+        logits = ops.cast(self.head(features, training=training), "float32")
+        logits = distribute.all_gather(logits)  # (4 * global batch, 4)
+        labels = ops.reshape(ops.transpose(batch["rotations"]), (-1,))  # one view after the other
+        labels = distribute.all_gather(ops.cast(labels, "int32"))
+        losses = ops.sparse_categorical_crossentropy(labels, logits, from_logits=True)
+        correct = ops.equal(ops.cast(ops.argmax(logits, axis=-1), "int32"), labels)
+        return {"loss": ops.mean(losses), "accuracy": ops.mean(ops.cast(correct, "float32"))}
+
+    def default_views(self, image_size):
+        """Random crop and mirror image, then the four rotations (section 3)."""
+        return views.rotnet(image_size)
+
+    def default_optimizer(self, total_steps, batch_size):
+        """The authors' settings for CIFAR-10: SGD with Nesterov's momentum 0.9 and L2 5e-4.
+
+        Learning rate 0.1, from 30, 60 and 80 % of the run on 0.02, 0.004 and 0.0008 (epochs 60,
+        120 and 160 of 200), for their 128 images (512 rows) a batch; it does not follow
+        `batch_size`.
+        """
+        drops = [int(share * total_steps) - 1 for share in (0.3, 0.6, 0.8)]  # last step at a rate
+        schedule = keras.optimizers.schedules.PiecewiseConstantDecay(
+            drops, [0.1, 0.02, 0.004, 0.0008]
+        )
+        return optimizers.SGD(schedule, momentum=0.9, nesterov=True, weight_decay=5e-4)

@@ -1,0 +1,206 @@
+"""SwAV: predict the cluster of an image's other views, with clusters of equal size found online.
+
+Caron, Misra, Mairal, Goyal, Bojanowski, Joulin 2020, https://arxiv.org/abs/2006.09882 (sections 3
+and 4, appendix A). Departures from the authors' code: prototypes are normalised after each step in
+the place of before it, and when they are made, so that every forward pass sees the same unit rows;
+the queue holds the embeddings of all devices, the same on each, and not a part on each; while
+prototypes are frozen they get a gradient of zero, which the normalisation makes the same as none.
+"""
+
+import keras
+from keras import ops
+
+from keras_ssl import backbones, distribute, losses, optimizers, views
+from keras_ssl.engine import SSLModel
+from keras_ssl.layers import heads
+from keras_ssl.layers.queue import Queue
+from keras_ssl.ops import is_small, l2_normalize, sinkhorn, usage_entropy
+
+
+@keras.saving.register_keras_serializable("keras_ssl")
+class SwAV(SSLModel):
+    """Assign two views to prototypes evenly, and predict each assignment from all other views.
+
+    With z_v = projector(backbone(view v)) of unit length, K prototypes c_k of unit length, scores
+    s_v = <z_v, c> and codes q_v = sinkhorn(s_v) of the global batch for the views 0 and 1, which
+    carry no gradient, the loss over V views is (paper, equations 1 to 3 and 6)
+
+        L = 1/2 sum_{v in {0, 1}} 1/(V - 1) sum_{u != v} mean_i sum_k -q_v log softmax(s_u / t),
+
+    log K when the scores do not tell prototypes apart. Views of one size pass the backbone as one
+    batch, all views the projector. A queue of the embeddings of earlier batches, one for each of
+    the two views, makes the codes of small batches (fewer images than prototypes) meaningful: they
+    are computed with the queue's scores beside the batch's.
+
+    Beside the loss, `prototype_entropy` is logged: how evenly the predictions softmax(s / t) of the
+    two views use the prototypes, from 0 (one takes all) to 1. The codes would not show a collapse,
+    as they are even by construction.
+
+    Args:
+        backbone: a `keras_ssl.backbones.Backbone`, or any image `keras.Model`, which is adopted. It
+            must take all sizes that the views have.
+        projector: `keras.Model` from features to embeddings; by default Dense 2048, batch
+            normalisation, ReLU, Dense 128.
+        num_prototypes: K, >= 2; by default 3000, and 512 up to 64 px.
+        temperature: t, > 0.
+        epsilon: divides the scores of the codes, > 0; see `keras_ssl.ops.sinkhorn`.
+        iterations: of Sinkhorn, >= 1.
+        freeze_steps: optimizer steps at the start during which the prototypes stay as they are;
+            313 is the authors' epoch of 4096 images a batch.
+        queue_size: embeddings of each queue, at least the global batch; 0 for none. The authors':
+            3840 for batches of 256.
+        queue_start: optimizer step from which on the queues are filled (the authors': epoch 15);
+            they are used once they are full.
+        **kwargs: as `keras.Model`.
+
+    Batch:
+        views: tuple of two or more float tensors `(batch, height, width, channels)` in [0, 1], the
+            two from which codes are made first.
+
+    Raises:
+        ValueError: if a number is outside its range or there are fewer than two views.
+    """
+
+    loss_names = ("loss", "prototype_entropy")
+
+    def __init__(
+        self,
+        backbone,
+        projector=None,
+        num_prototypes=None,
+        temperature=0.1,
+        epsilon=0.05,
+        iterations=3,
+        freeze_steps=313,
+        queue_size=0,
+        queue_start=0,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.backbone = backbones.adopt(backbone)
+        self.projector = projector or heads.mlp(
+            self.backbone.feature_dim,
+            (2048, 128),
+            output_norm=None,
+            use_bias=True,
+            kernel_initializer="lecun_normal",
+        )
+        if num_prototypes is None:
+            num_prototypes = 512 if is_small(self.image_shape) else 3000
+        self.num_prototypes = num_prototypes
+        self.temperature, self.epsilon, self.iterations = temperature, epsilon, iterations
+        self.freeze_steps = freeze_steps
+        self.queue_size, self.queue_start = queue_size, queue_start
+        self._check()
+        width = self.projector.output_shape[-1]
+        self.prototypes = self.add_weight(
+            shape=(num_prototypes, width),
+            initializer=lambda shape, dtype: l2_normalize(keras.random.normal(shape, dtype=dtype)),
+            name="prototypes",
+        )
+        self.queues = [Queue(queue_size, width, name=f"queue{v}") for v in range(2) if queue_size]
+
+    def compute_losses(self, batch, training):
+        """Swapped prediction on the global batch; then embeddings enter the queues."""
+        z = ops.stack(self._project(batch["views"], training), axis=1)  # (batch, views, width)
+        z = distribute.all_gather(z)
+        frozen = ops.less(self.step, self.freeze_steps)
+        prototypes = ops.convert_to_tensor(self.prototypes)
+        prototypes = ops.where(frozen, ops.stop_gradient(prototypes), prototypes)
+        scores = [ops.matmul(z[:, v], ops.transpose(prototypes)) for v in range(z.shape[1])]
+        codes = [self._codes(v, ops.stop_gradient(scores[v])) for v in range(2)]
+        if training:
+            for v, queue in enumerate(self.queues):
+                self._remember(queue, z[:, v])
+        predictions = ops.softmax(ops.concatenate(scores[:2]) / self.temperature)
+        return {
+            "loss": self._swapped_prediction(codes, scores),
+            "prototype_entropy": usage_entropy(predictions),
+        }
+
+    def after_step(self):
+        """Prototypes are put back to unit length."""
+        self.prototypes.assign(l2_normalize(self.prototypes))
+
+    def embed(self, images):
+        """Unit-length projections in inference mode: what the prototypes are compared with."""
+        features = self.backbone(images, training=False)
+        return l2_normalize(self.projector(features, training=False))
+
+    def default_views(self, image_size):
+        """Multi-crop: two large and six small views (section 3.3)."""
+        return views.swav(image_size)
+
+    def default_optimizer(self, total_steps, batch_size):
+        """LARC on SGD with momentum 0.9 and L2 1e-6, warm-up over a tenth of the run, then cosine.
+
+        Learning rate 4.8 * batch / 4096, up from a sixteenth of it and down to a thousandth: 0.3,
+        4.8 and 0.0048 for the authors' batches of 4096.
+        """
+        peak, warmup = 4.8 * batch_size / 4096, total_steps // 10
+        schedule = keras.optimizers.schedules.CosineDecay(
+            peak / 16, total_steps - warmup, 1e-3, warmup_target=peak, warmup_steps=warmup
+        )
+        return optimizers.LARC(schedule, momentum=0.9, weight_decay=1e-6)
+
+    def _project(self, images, training):
+        """Embeddings of every view, unit length; one call of the backbone for each size."""
+        if len(images) < 2:
+            raise ValueError(
+                f"SwAV needs two views at least. Received: {len(images)}. Make the batch with "
+                "`keras_ssl.views.swav(image_size)`."
+            )
+        places = {}
+        for v, view in enumerate(images):
+            places.setdefault(tuple(view.shape[1:3]), []).append(v)
+        features = [
+            self.backbone(ops.concatenate([images[v] for v in same]), training=training)
+            for same in places.values()
+        ]
+        z = l2_normalize(self.projector(ops.concatenate(features), training=training))
+        order = [v for same in places.values() for v in same]
+        by_view = dict(zip(order, ops.split(z, len(images))))
+        return [by_view[v] for v in range(len(images))]
+
+    def _codes(self, view, scores):
+        """Balanced assignments of the batch, found together with the queue's once that is full."""
+        own = lambda: sinkhorn(scores, self.epsilon, self.iterations)  # noqa: E731
+        if not self.queues:
+            return own()
+        queue = self.queues[view]
+
+        def with_queue():
+            earlier = ops.matmul(queue.keys, ops.transpose(self.prototypes))
+            both = ops.concatenate([earlier, scores])
+            return sinkhorn(both, self.epsilon, self.iterations)[self.queue_size :]
+
+        return ops.cond(queue.full, with_queue, own)
+
+    def _remember(self, queue, z):
+        """Put embeddings into a queue; those from before `queue_start` do not count."""
+        queue.enqueue(z)
+        counted = ops.cast(ops.greater_equal(self.step, self.queue_start), "int32")
+        queue.count.assign(queue.count * counted)
+
+    def _swapped_prediction(self, codes, scores):
+        """Mean over all pairs of codes and scores that are not of the same view."""
+        total = 0.0
+        for u, predicted in enumerate(scores):
+            targets = sum(q for v, q in enumerate(codes) if v != u)
+            total += losses.code_cross_entropy(targets, predicted, self.temperature)
+        return total / (2 * (len(scores) - 1))
+
+    def _check(self):
+        least = {
+            "num_prototypes": 2,
+            "iterations": 1,
+            "freeze_steps": 0,
+            "queue_size": 0,
+            "queue_start": 0,
+        }
+        for name, low in least.items():
+            if getattr(self, name) < low:
+                raise ValueError(f"`{name}` must be >= {low}. Received: {getattr(self, name)}.")
+        for name in ("temperature", "epsilon"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"`{name}` must be > 0. Received: {name}={getattr(self, name)}.")

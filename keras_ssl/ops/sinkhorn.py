@@ -1,0 +1,80 @@
+"""Balanced assignments to prototypes."""
+
+import math
+from typing import Any
+
+from keras import ops
+
+
+def sinkhorn(scores: Any, epsilon: float = 0.05, iterations: int = 3) -> Any:
+    """Soft assignments of samples to prototypes that use all prototypes about equally.
+
+    Starting from Q = exp(scores / epsilon), each iteration divides the columns by their sums, then
+    the rows:
+
+        Q_ik <- Q_ik / sum_i Q_ik,    Q_ik <- Q_ik / sum_k Q_ik.
+
+    The limit is the matrix with rows that sum to 1 and columns that sum to B / K that makes
+    sum_ik Q_ik scores_ik + epsilon * entropy(Q) largest; few iterations come near enough. What is
+    computed is the logarithm of Q, so a small epsilon does not overflow. Adding one number to all
+    scores changes nothing.
+
+    Cuturi 2013, https://arxiv.org/abs/1306.0895; Caron et al. 2020 (SwAV),
+    https://arxiv.org/abs/2006.09882, section 3.1 and appendix A.
+    Departures from the authors' code: logarithms; their divisions by B and K cancel and are left
+    out.
+
+    Args:
+        scores: `(B, K)`, any floating dtype; the whole global batch.
+        epsilon: > 0; the smaller, the harder the assignments. SwAV: 0.05 for cosines.
+        iterations: >= 1; SwAV: 3.
+
+    Returns:
+        float32 `(B, K)`, >= 0; every row sums to 1, every column to about B / K.
+
+    Raises:
+        ValueError: if `scores` is no matrix or a number is outside its range.
+    """
+    if len(scores.shape) != 2:
+        raise ValueError(
+            "`scores` must have shape (B, K), samples by prototypes. "
+            f"Received: scores.shape={tuple(scores.shape)}. Reshape it to a matrix."
+        )
+    if not epsilon > 0:
+        raise ValueError(
+            f"`epsilon` must be > 0. Received: epsilon={epsilon}. 0.05 suits cosine scores."
+        )
+    if iterations < 1:
+        raise ValueError(
+            f"`iterations` must be >= 1. Received: iterations={iterations}. 3 is usual."
+        )
+    log_q = ops.cast(scores, "float32") / epsilon
+    for _ in range(iterations):
+        log_q = ops.log_softmax(ops.log_softmax(log_q, axis=0), axis=1)
+    return ops.softmax(log_q, axis=1)  # of logarithms of rows that sum to 1: their exponential
+
+
+def usage_entropy(codes: Any) -> Any:
+    """How evenly assignments, or predictions of them, use the prototypes: entropy of their mean.
+
+        -sum_k m_k log m_k / log K,    m = mean_i codes_i
+
+    Codes made by `sinkhorn` are even by construction; a collapse shows in the softmax of scores.
+
+    Args:
+        codes: `(B, K)` with K >= 2, rows that sum to 1.
+
+    Returns:
+        float32 scalar in [0, 1]: 1 when all are used alike, 0 when everything goes to one.
+
+    Raises:
+        ValueError: if `codes` is no matrix with two columns at least.
+    """
+    if len(codes.shape) != 2 or codes.shape[-1] < 2:
+        raise ValueError(
+            "`codes` must have shape (B, K) with K >= 2. "
+            f"Received: codes.shape={tuple(codes.shape)}. With one prototype nothing is measured."
+        )
+    mean = ops.mean(ops.cast(codes, "float32"), axis=0)
+    log_mean = ops.log(ops.maximum(mean, 1e-30))
+    return -ops.sum(mean * log_mean) / math.log(codes.shape[-1])

@@ -1,0 +1,132 @@
+"""Several optimizers behind the face of one: a player of a game each."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import keras
+
+
+@keras.saving.register_keras_serializable("keras_ssl")
+class Players(keras.optimizers.Optimizer):
+    """One optimizer for each player of a method with several losses.
+
+    Keras gives a model one optimizer; adversarial methods need one a player, each on its own
+    variables and moved in turn. `model.compile(Players(discriminator=..., generator=...))` keeps
+    them together, so that they are saved, resumed and, on JAX, carried through the step with the
+    model. The method asks for one by name: `model.optimizer_of("discriminator")`.
+
+    The clock (`iterations`, `learning_rate`) is the last player's.
+
+    Args:
+        name: name of the optimizer.
+        **players: a Keras optimizer by player.
+
+    Raises:
+        ValueError: if there is no player, or one is no optimizer.
+    """
+
+    players = {}
+
+    def __init__(self, name: str = "players", **players: keras.optimizers.Optimizer):
+        super().__init__(learning_rate=0.0, name=name)
+        if not players:
+            raise ValueError("`Players` needs an optimizer for each player. Received: none.")
+        for player, optimizer in players.items():
+            if not isinstance(optimizer, keras.optimizers.Optimizer):
+                raise ValueError(
+                    f"`{player}` must be a Keras optimizer. Received: {player}={optimizer!r}. "
+                    "Pass an object such as keras.optimizers.Adam(2e-4)."
+                )
+        self.players = dict(players)
+
+    @classmethod
+    def like(cls, optimizer: keras.optimizers.Optimizer, players: Iterable[str]) -> "Players":
+        """The same optimizer for each of `players`, every one a fresh copy."""
+        optimizer = inner(optimizer)
+        return cls(
+            **{name: type(optimizer).from_config(optimizer.get_config()) for name in players}
+        )
+
+    def build(self, variables: Sequence[keras.Variable]) -> None:
+        """Nothing by itself: which variables are whose is said to `build_players`."""
+        super().build([])
+
+    def build_players(self, variables: Mapping[str, Sequence], scaled: bool = False) -> None:
+        """Make each optimizer's state for the variables of its player, where it has none yet.
+
+        Args:
+            variables: the variables by player.
+            scaled: whether losses are scaled against underflow (`mixed_float16`).
+
+        Raises:
+            ValueError: if the players are not those of this object.
+        """
+        if set(variables) != set(self.players):
+            raise ValueError(
+                f"The method's players are {sorted(variables)}. Received optimizers for "
+                f"{sorted(self.players)}. Give one to each by name."
+            )
+        for name, own in variables.items():
+            if scaled and not self.players[name].built:
+                self.players[name] = keras.optimizers.LossScaleOptimizer(self.players[name])
+            if not self.players[name].built:
+                self.players[name].build(own)
+
+    @property
+    def variables(self) -> list:
+        """State of all players, after the few variables of this object."""
+        return [*super().variables, *(v for p in self.players.values() for v in p.variables)]
+
+    @property
+    def iterations(self) -> Any:
+        """Steps of the last player."""
+        return self._last.iterations if self.players else self._iterations
+
+    @property
+    def learning_rate(self) -> Any:
+        """Learning rate of the last player."""
+        return self._last.learning_rate
+
+    @property
+    def gradient_accumulation_steps(self) -> int | None:
+        """Batches whose gradients each player averages before it moves."""
+        return inner(self._last).gradient_accumulation_steps if self.players else None
+
+    @gradient_accumulation_steps.setter
+    def gradient_accumulation_steps(self, steps: int | None) -> None:
+        for player in self.players.values():
+            player.gradient_accumulation_steps = steps
+
+    def save_own_variables(self, store: Any) -> None:
+        """The few variables of this object; Keras walks to the players by itself."""
+        for i, variable in enumerate(super().variables):
+            store[str(i)] = variable.numpy()
+
+    def load_own_variables(self, store: Any) -> None:
+        """What `save_own_variables` kept."""
+        for i, variable in enumerate(super().variables):
+            variable.assign(store[str(i)])
+
+    def get_config(self) -> dict:
+        """The optimizers by player."""
+        serialize = keras.saving.serialize_keras_object
+        return {
+            "name": self.name,
+            **{name: serialize(inner(player)) for name, player in self.players.items()},
+        }
+
+    @classmethod
+    def from_config(cls, config: dict, custom_objects: dict | None = None) -> "Players":
+        """The object that `get_config` described."""
+        load = keras.saving.deserialize_keras_object
+        players = {n: load(c, custom_objects) for n, c in config.items() if n != "name"}
+        return cls(name=config["name"], **players)
+
+    @property
+    def _last(self):
+        return list(self.players.values())[-1]
+
+
+def inner(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
+    """The optimizer itself, without the loss scaling that Keras wraps around it."""
+    return getattr(optimizer, "inner_optimizer", optimizer)

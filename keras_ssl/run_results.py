@@ -1,0 +1,61 @@
+"""What a finished run shows: figures for its table, and pictures of generative methods."""
+
+import keras
+import numpy as np
+
+from keras_ssl import evaluation
+from keras_ssl.ops import to_unit_range
+
+_PICTURES = 24
+
+
+def table(model, rows, images, described):
+    """The figures of the run as text by name.
+
+    Args:
+        model: the trained method.
+        rows: metrics by epoch, epoch 0 being the untrained network.
+        images: those that generative figures are measured on.
+        described: what to call these images.
+
+    Returns:
+        dict.
+    """
+    lines = {"epochs": str(rows[-1]["epoch"])}
+    if "knn" in rows[0] and len(rows) > 1:
+        lines["kNN accuracy, random encoder"] = f"{rows[0]['knn']:.3f}"
+        lines["kNN accuracy, trained encoder"] = f"{rows[-1]['knn']:.3f}"
+    generative = generative_figures(model, images)
+    return lines | {f"{name}, {described}": value for name, value in generative.items()}
+
+
+def is_generative(model):
+    """Whether a method gives likelihoods or reconstructions."""
+    return evaluation.has_likelihood(model) or hasattr(model, "reconstruct")
+
+
+def generative_figures(model, images):
+    """Code length and reconstruction error of `images` as text by name, where the method has them.
+
+    See `evaluation.bits_per_dim` (with its standard error) and `evaluation.reconstruction_ratio`.
+    """
+    figures = {}
+    if evaluation.has_likelihood(model):
+        mean, error = evaluation.bits_per_dim(model.log_prob, images)
+        figures["bits per dimension"] = f"{mean:.3f} ± {error:.3f}"
+    if hasattr(model, "reconstruct"):
+        ratio = evaluation.reconstruction_ratio(model.reconstruct, images)
+        figures["reconstruction error / that of shuffled pairs"] = f"{ratio:.3f}"
+    return figures
+
+
+def pictures(model, images):
+    """The report's `reconstructions` and `samples`, where the method makes them."""
+    made = {}
+    if hasattr(model, "reconstruct"):
+        shown = images[:_PICTURES]
+        pair = [to_unit_range(shown), model.reconstruct(shown)]
+        made["reconstructions"] = np.stack([keras.ops.convert_to_numpy(x) for x in pair], axis=1)
+    if hasattr(model, "sample"):
+        made["samples"] = keras.ops.convert_to_numpy(model.sample(_PICTURES))
+    return made

@@ -1,0 +1,72 @@
+r"""BiGAN (Donahue, Krahenbuhl, Darrell 2017, https://arxiv.org/abs/1605.09782).
+
+    python -m recipes.bigan --preset=cifar10_small --data_dir=path/to/tfds --out=runs/bigan-small
+    python -m recipes.bigan --preset=cifar10 --data_dir=path/to/tfds --out=runs/bigan-cifar10
+    python -m recipes.bigan --preset=imagenet --data_dir=path/to/tfds --out=runs/bigan-imagenet
+
+What to expect: the row of `benchmarks/RESULTS.md` for `cifar10_small`. The other presets need GPUs
+and have not been run. Losses start at 2 ln 2 = 1.386; the discriminator's falls below it, that of
+encoder and generator rises above, and neither says how good the features are.
+
+Departures from the paper: all of it with spectral normalisation in the discriminator and Gaussian
+latents; `cifar10_small` is a small budget of our own; `imagenet` is the paper's 64-pixel setting
+with ResNet-18 in the place of AlexNet.
+"""
+
+import dataclasses
+
+import keras
+
+from keras_ssl import BiGAN, backbones, optimizers, views
+from recipes import _runner
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Settings of one run; the learning rates are constant."""
+
+    data: str = "cifar10"
+    images: int = 0  # of the training split; 0 for all
+    image_size: int = 32
+    backbone: str = "resnet18"
+    latent_dim: int = 128
+    batch_size: int = 128
+    epochs: int = 200
+    learning_rate: float = 2e-4  # of encoder and generator
+    discriminator_learning_rate: float = 2e-4
+    beta_1: float = 0.5
+    seed: int = 0
+
+
+PRESETS = {
+    "cifar10_small": Config(images=10_000, backbone="small_conv", epochs=20),
+    "cifar10": Config(),
+    "imagenet": Config(data="imagenet2012", image_size=64, latent_dim=200, epochs=100),
+}
+
+
+def make_views(config):
+    """The image, mirrored or not, and the latents of generated ones."""
+    noise = {"latent_noise": {"distribution": "normal", "shape": (config.latent_dim,)}}
+    return views.WithNoise(views.plain((config.image_size, config.image_size)), noise)
+
+
+def make_model(config, steps_per_epoch):
+    """The method with an optimizer for each player."""
+    size = config.image_size
+    model = BiGAN(
+        backbones.get(config.backbone, (size, size, 3)),
+        latent_dim=config.latent_dim,
+    )
+    adam = keras.optimizers.Adam
+    model.compile(
+        optimizers.Players(
+            discriminator=adam(config.discriminator_learning_rate, beta_1=config.beta_1),
+            generator=adam(config.learning_rate, beta_1=config.beta_1),
+        )
+    )
+    return model
+
+
+if __name__ == "__main__":
+    _runner.main(PRESETS, make_model, make_views)

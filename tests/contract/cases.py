@@ -1,0 +1,41 @@
+"""One small case of every exported method, and batches as its own views make them."""
+
+import dataclasses
+from collections.abc import Callable
+
+import tensorflow as tf
+from toys import images, tiny_backbone
+
+import keras_ssl
+from keras_ssl import data
+
+SHAPE, BATCH = (8, 8, 3), 16
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """How to make a small model of a method, and a learning rate at which SGD trains it."""
+
+    make: Callable
+    rate: float = 0.1
+
+
+CASES = {
+    "BiGAN": Case(lambda: keras_ssl.BiGAN(tiny_backbone(), latent_dim=6)),
+    "BYOL": Case(lambda: keras_ssl.BYOL(tiny_backbone(), momentum=0.9), rate=0.02),
+    "MoCo": Case(lambda: keras_ssl.MoCo(tiny_backbone(), queue_size=40, momentum=0.9)),
+    "RotNet": Case(lambda: keras_ssl.RotNet(tiny_backbone())),
+    "SimCLR": Case(lambda: keras_ssl.SimCLR(tiny_backbone())),
+    "SwAV": Case(
+        lambda: keras_ssl.SwAV(tiny_backbone(), num_prototypes=8, freeze_steps=1, queue_size=32)
+    ),
+    "VAE": Case(lambda: keras_ssl.VAE(tiny_backbone(), latent_dim=6), rate=1e-4),
+}
+
+
+def batches(model, steps=1, batch=BATCH):
+    """A dataset of `steps` ready batches, each image seen once."""
+    views = model.default_views(model.image_shape[:2])
+    source = data.load(images(steps * batch, model.image_shape))
+    stream = data.stream(source, views, batch, seed=0).take(steps).cache()
+    return stream.apply(tf.data.experimental.assert_cardinality(steps))

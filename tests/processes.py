@@ -1,0 +1,44 @@
+"""Runs `tests/distributed/job.py` in processes of its own and compares what they leave."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+
+TESTS = pathlib.Path(__file__).parent
+QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu"}
+
+
+def start(script, *arguments, **environment):
+    """A running Python process of `script`, a path below tests/."""
+    return subprocess.Popen(
+        [sys.executable, str(TESTS / script), *map(str, arguments)],
+        env={**os.environ, **QUIET, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def finish(process):
+    """Wait for a process; its output is the message if it failed."""
+    output, _ = process.communicate(timeout=600)
+    assert process.returncode == 0, output[-6000:]
+
+
+def compare(folder, out, replicas, tolerance, cases):
+    """Losses and weights in `out` against those of one TensorFlow device, and that they moved."""
+    expected, found = np.load(folder / "one.npz"), np.load(folder / out)
+    first = np.load(folder / "start.npz")
+    for case in cases:
+        assert found[f"{case}/replicas"] == replicas
+        keys = [k for k in expected.files if k.startswith(case + "/") and "replicas" not in k]
+        assert len(keys) > 5
+        for key in keys:
+            np.testing.assert_allclose(
+                found[key], expected[key], atol=tolerance, rtol=tolerance, err_msg=key
+            )
+        moved = [np.abs(first[k] - found[k]).max() for k in first.files if k.startswith(case + "/")]
+        assert max(moved) > 1e-3

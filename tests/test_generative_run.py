@@ -1,0 +1,152 @@
+"""A generative method, and views of one image of any number and size, through `train`."""
+
+import csv
+import math
+import re
+import types
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+from toys import Follower, images, tiny_backbone
+
+from keras_ssl import data, distribute, evaluation, run_watch, runs, views
+from keras_ssl.engine import SSLModel
+from keras_ssl.ops import to_unit_range
+from recipes import _runner
+
+PIXELS, HELD_OUT, LABELS = images(64) // 4, images(40, seed=1) // 4, np.arange(64) % 2
+
+
+@keras.saving.register_keras_serializable("keras_ssl_tests")
+class Toy(SSLModel):
+    """A Gaussian decoder of the features plus noise, with a score of its error as likelihood."""
+
+    loss_names = ("loss", "error", "size")
+    batch_keys = ("views", "feature_noise")
+
+    def __init__(self, backbone, has_likelihood=True, **kwargs):
+        super().__init__(**kwargs)
+        self.backbone, self.has_likelihood = backbone, has_likelihood
+        width, shape = backbone.feature_dim, backbone.image_shape
+        self.decoder = keras.Sequential(
+            [
+                keras.Input((width,)),
+                keras.layers.Dense(math.prod(shape), "sigmoid"),
+                keras.layers.Reshape(shape),
+            ]
+        )
+
+    def compute_losses(self, batch, training):
+        (image,) = (distribute.all_gather(view) for view in batch["views"])
+        z = distribute.all_gather(self.backbone(batch["views"][0], training=training))
+        noise = distribute.all_gather(batch["feature_noise"])
+        error = ops.mean((self.decoder(z + 0.1 * noise) - image) ** 2)
+        size = ops.mean(z**2)
+        return {"loss": error + 0.01 * size, "error": error, "size": size}
+
+    def reconstruct(self, images):
+        return self.decoder(self.encode(images))
+
+    def sample(self, count, seed=0):
+        return self.decoder(keras.random.normal((count, self.backbone.feature_dim), seed=seed))
+
+    def log_prob(self, images, seed=0):
+        if not self.has_likelihood:
+            raise ValueError("no likelihood")
+        error = ops.sum((self.reconstruct(images) - to_unit_range(images)) ** 2, axis=(1, 2, 3))
+        return -error - math.log(256.0) * 192
+
+    def default_views(self, image_size):
+        shape = (self.backbone.feature_dim,)
+        noise = {"feature_noise": {"distribution": "normal", "shape": shape}}
+        return views.WithNoise(views.plain(image_size), noise)
+
+
+def train(out, test=True, epochs=2, labels=LABELS, **kwargs):
+    keras.utils.set_random_seed(0)
+    model = Toy(tiny_backbone(), **kwargs)
+    model.compile(keras.optimizers.Adam(0.01))
+    test = data.from_array(HELD_OUT, LABELS[:40]) if test else None
+    source = data.from_array(PIXELS, labels)
+    return runs.train(
+        model, source, out, epochs=epochs, batch_size=16, seed=0, settings={}, test=test, verbose=0
+    )
+
+
+def test_figures_and_pictures_of_a_generative_method(tmp_path, capsys):
+    run = train(tmp_path / "run")
+    rows = list(csv.DictReader((run.out / "metrics.csv").read_text().splitlines()))
+    bits = [float(row["bits_per_dim"]) for row in rows]
+    expected, error = evaluation.bits_per_dim(run.model.log_prob, HELD_OUT)
+    assert len(bits) == 3 and bits[-1] == expected < bits[0]
+    for name in ("loss", "error", "size"):
+        assert rows[0][name] == "" and all(float(row[name]) > 0 for row in rows[1:])
+    ratio = evaluation.reconstruction_ratio(run.model.reconstruct, HELD_OUT)
+    printed = capsys.readouterr().out
+    assert re.search(f"bits per dimension, 40 held-out images +{expected:.3f} ± ", printed)
+    assert re.search(f"shuffled pairs, 40 held-out images +{ratio:.3f}", printed)
+    page = run.report.read_text()
+    for part in ("Reconstructions", "Samples", "Bits per dimension", "<b>error</b>", "<b>size</b>"):
+        assert part in page
+    assert f"{expected:.3f} ± {error:.3f}" in page and f"{ratio:.3f}" in page
+    # 12 views; 24 images with reconstructions; 24 samples; 8 queries with 6 neighbours, twice.
+    assert page.count("<img") == 12 + 2 * 24 + 24 + 8 * 13
+
+
+def test_a_run_goes_on_with_its_figures(tmp_path):
+    before = train(tmp_path / "run", epochs=1)
+    after = train(tmp_path / "run", epochs=2)
+    assert after.metrics[:2] == before.metrics and len(after.metrics) == 3
+    bits = [row["bits_per_dim"] for row in after.metrics]
+    assert bits[0] > bits[1] > bits[2]
+
+
+def test_without_a_likelihood_and_without_held_out_images(tmp_path, capsys):
+    run = train(tmp_path / "run", test=False, labels=None, epochs=1, has_likelihood=False)
+    assert "bits_per_dim" not in run.metrics[-1]
+    printed = capsys.readouterr().out
+    assert "shuffled pairs, 64 training images" in printed and "bits per dim" not in printed
+    assert "Samples" in run.report.read_text()
+
+
+@pytest.mark.parametrize("has_likelihood", [True, False])
+def test_recipes_judge_by_all_test_images(has_likelihood):
+    model, config = Toy(tiny_backbone(), has_likelihood), types.SimpleNamespace(image_size=8)
+    source, test = data.from_array(PIXELS), data.from_array(HELD_OUT)
+    figures = _runner._generative(model, source, test, config)
+    names = ["bits per dimension", "reconstruction error / that of shuffled pairs"]
+    assert list(figures) == [f"{n}, 40 test images" for n in names[not has_likelihood :]]
+    figures = _runner._generative(model, source, None, config)
+    assert all(name.endswith(", 64 training images") for name in figures)
+    assert _runner._generative(Follower(tiny_backbone()), source, test, config) == {}
+
+
+class Crops:
+    """One view of the images' size and two smaller ones, or as many as asked for."""
+
+    def __init__(self, sizes):
+        self.sizes = sizes
+
+    def __call__(self, image, seed):
+        made = [views.image_ops.to_float(image)[:size, :size] for size in self.sizes]
+        return {"views": tuple(made), "weight": seed[0], "patches": made[-1][None]}
+
+
+@pytest.mark.parametrize(
+    "sizes, pair", [((8,), False), ((8, 4, 4), False), ((4, 8, 8, 8), True), ((4, 6), False)]
+)
+def test_the_probe_takes_views_of_any_number_and_size(sizes, pair, tmp_path, monkeypatch):
+    monkeypatch.setattr(run_watch, "_BATCH", 24)  # does not divide the 64 images
+    model = Toy(tiny_backbone())
+    probe = run_watch.Probe(model, data.from_array(PIXELS), None, Crops(sizes), seed=0)
+    assert [[view.shape[0] for view in row] for row in probe.view_rows] == [[*sizes]] * 12
+    unit = PIXELS / np.float32(255)
+    for index, row in enumerate(probe.view_rows):
+        for view in row:
+            np.testing.assert_allclose(view, unit[index, : len(view), : len(view)], atol=1e-6)
+    assert (probe.pair is not None) == pair
+    if pair:
+        for views_of_all in probe.pair:
+            np.testing.assert_allclose(views_of_all, unit, atol=1e-6)
