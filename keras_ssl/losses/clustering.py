@@ -4,7 +4,7 @@ from typing import Any
 
 from keras import ops
 
-from keras_ssl.losses.contrastive import _check_matrices, _check_temperature
+from keras_ssl.losses.checks import check_matrices, check_temperature
 from keras_ssl.ops.sinkhorn import sinkhorn
 
 
@@ -40,7 +40,7 @@ def swapped_prediction(
         ValueError: if a number is outside its range, or the scores are not two matrices of one
             shape.
     """
-    _check_matrices(scores1=scores1, scores2=scores2)
+    check_matrices(scores1=scores1, scores2=scores2)
     codes1, codes2 = (sinkhorn(s, epsilon, iterations) for s in (scores1, scores2))
     there = code_cross_entropy(codes1, scores2, temperature)
     back = code_cross_entropy(codes2, scores1, temperature)
@@ -67,8 +67,8 @@ def code_cross_entropy(codes: Any, scores: Any, temperature: float = 0.1) -> Any
         ValueError: if `temperature` is not positive, or the inputs are not two matrices of one
             shape.
     """
-    _check_temperature(temperature)
-    _check_matrices(codes=codes, scores=scores)
+    check_temperature(temperature)
+    check_matrices(codes=codes, scores=scores)
     codes = ops.stop_gradient(ops.cast(codes, "float32"))
     log_p = ops.log_softmax(ops.cast(scores, "float32") / temperature, axis=-1)
     return -ops.mean(ops.sum(codes * log_p, axis=-1))

@@ -4,6 +4,7 @@ from typing import Any
 
 from keras import ops
 
+from keras_ssl.losses.checks import check_matrices, check_temperature
 from keras_ssl.ops.similarity import l2_normalize
 
 
@@ -33,8 +34,8 @@ def nt_xent(z1: Any, z2: Any, temperature: float = 0.5) -> Any:
         ValueError: if `temperature` is not positive, or the inputs are not two matrices of one
             shape.
     """
-    _check_temperature(temperature)
-    _check_matrices(z1=z1, z2=z2)
+    check_temperature(temperature)
+    check_matrices(z1=z1, z2=z2)
     batch = ops.shape(z1)[0]
     z = l2_normalize(ops.concatenate([z1, z2], axis=0))  # (2N, D)
     logits = ops.matmul(z, ops.transpose(z)) / temperature  # (2N, 2N)
@@ -71,8 +72,8 @@ def info_nce(query: Any, key: Any, queue: Any, temperature: float = 0.07) -> Any
         ValueError: if `temperature` is not positive, or query and key are not two matrices of one
             shape, or the rows of the queue have another width.
     """
-    _check_temperature(temperature)
-    _check_matrices(query=query, key=key)
+    check_temperature(temperature)
+    check_matrices(query=query, key=key)
     if len(queue.shape) != 2 or queue.shape[-1] != query.shape[-1]:
         raise ValueError(
             f"`queue` must have shape (K, {query.shape[-1]}), one key a row, as wide as `query`. "
@@ -85,23 +86,3 @@ def info_nce(query: Any, key: Any, queue: Any, temperature: float = 0.07) -> Any
     negatives = ops.matmul(query, ops.transpose(queue)) / temperature  # (N, K)
     logits = ops.concatenate([positives, negatives], axis=-1)
     return ops.mean(ops.logsumexp(logits, axis=-1) - positives[:, 0])
-
-
-def _check_temperature(temperature: float) -> None:
-    if not temperature > 0:
-        raise ValueError(
-            f"`temperature` must be > 0. Received: temperature={temperature}. "
-            "Usual values are 0.05 to 1."
-        )
-
-
-def _check_matrices(**named: Any) -> None:
-    (name1, x1), (name2, x2) = named.items()
-    shapes = tuple(x1.shape), tuple(x2.shape)
-    same = all(a == b or a is None or b is None for a, b in zip(*shapes))
-    if len(shapes[0]) != 2 or len(shapes[1]) != 2 or not same:
-        raise ValueError(
-            f"`{name1}` and `{name2}` must both have shape (N, D). "
-            f"Received: {name1}.shape={shapes[0]}, {name2}.shape={shapes[1]}. "
-            "Row i of one must be the other view of row i of the other."
-        )

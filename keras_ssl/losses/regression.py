@@ -4,7 +4,7 @@ from typing import Any
 
 from keras import ops
 
-from keras_ssl.losses.contrastive import _check_matrices
+from keras_ssl.losses.checks import check_matrices
 from keras_ssl.ops.similarity import l2_normalize
 
 
@@ -29,6 +29,6 @@ def negative_cosine(p: Any, z: Any) -> Any:
     Raises:
         ValueError: if the inputs are not two matrices of one shape.
     """
-    _check_matrices(p=p, z=z)
+    check_matrices(p=p, z=z)
     z = ops.stop_gradient(l2_normalize(z))
     return -ops.mean(ops.sum(l2_normalize(p) * z, axis=-1))

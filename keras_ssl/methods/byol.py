@@ -27,8 +27,8 @@ class BYOL(SSLModel):
 
         t <- m t + (1 - m) s,    m = 1 - (1 - momentum) (1 + cos(pi progress)) / 2,
 
-    after each optimizer step, with the progress before it. It normalises by its own batch; views pass the networks one after the
-    other, each with statistics of its own.
+    after each optimizer step, with the progress before it. It normalises by its own batch; views
+    pass the networks one after the other, each with statistics of its own.
 
     Args:
         backbone: a `keras_ssl.backbones.Backbone`, or any image `keras.Model`, which is adopted.
