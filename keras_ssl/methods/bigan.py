@@ -70,12 +70,7 @@ class BiGAN(SSLModel):
         self.backbone, self.latent_dim = backbones.adopt(backbone), latent_dim
         shape = self.image_shape
         self.encoder_head = encoder_head or heads.mlp(
-            flat_dim(self.backbone),
-            (latent_dim,),
-            output_norm=None,
-            use_bias=True,
-            kernel_initializer="glorot_uniform",
-            name="encoder_head",
+            flat_dim(self.backbone), (latent_dim,), output_norm="plain", name="encoder_head"
         )
         self.generator = generator or conv_decoder(
             latent_dim, shape, activation="sigmoid", name="generator"

@@ -27,7 +27,7 @@ CASES = {
     "RotNet": Case(lambda: keras_ssl.RotNet(tiny_backbone())),
     "SimCLR": Case(lambda: keras_ssl.SimCLR(tiny_backbone())),
     "SwAV": Case(
-        lambda: keras_ssl.SwAV(tiny_backbone(), num_prototypes=8, freeze_steps=1, queue_size=32)
+        lambda: keras_ssl.SwAV(tiny_backbone(), num_prototypes=20, freeze_steps=1), rate=0.03
     ),
     "VAE": Case(lambda: keras_ssl.VAE(tiny_backbone(), latent_dim=6), rate=1e-4),
 }

@@ -14,7 +14,7 @@ from processes import compare, finish, start
 from toys import images
 
 JOB = "distributed/job.py"
-CASES = ("simclr", "images", "teacher", "memory", "players")
+CASES = ("simclr", "images", "teacher", "memory", "queues", "players")
 
 
 @pytest.fixture(scope="module")
