@@ -16,7 +16,7 @@ import keras
 from absl import app, flags, logging
 
 from benchmarks import results
-from keras_ssl import data, distribute, evaluation, run_results, runs
+from keras_ssl import data, distribute, evaluation, optimizers, run_results, runs
 from keras_ssl.names import near
 from keras_ssl.run_folder import write_atomically
 
@@ -80,6 +80,15 @@ def configure(presets, preset, changes=(), smoke=False):
             )
         values[name] = _read(name, text, fields[name])
     return dataclasses.replace(config, **values)
+
+
+def warmup_cosine(config, steps_per_epoch):
+    """The schedule that `learning_rate`, `epochs` and `warmup_epochs` of a recipe describe."""
+    return optimizers.WarmupCosine(
+        config.learning_rate,
+        config.epochs * steps_per_epoch,
+        config.warmup_epochs * steps_per_epoch,
+    )
 
 
 def run(config, make_model, make_views, out, data_dir=None, linear_probe=True):

@@ -82,11 +82,7 @@ def make_model(config, steps_per_epoch):
         predictor=heads.mlp(256, widths, name="predictor", **head),
         momentum=config.momentum,
     )
-    schedule = optimizers.WarmupCosine(
-        config.learning_rate,
-        config.epochs * steps_per_epoch,
-        config.warmup_epochs * steps_per_epoch,
-    )
+    schedule = _runner.warmup_cosine(config, steps_per_epoch)
     if config.optimizer == "lars":
         optimizer = optimizers.LARS(schedule, weight_decay=config.weight_decay)
     else:

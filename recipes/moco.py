@@ -91,17 +91,15 @@ def make_model(config, steps_per_epoch):
         groups=config.groups,
         version=config.version,
     )
-    steps = config.epochs * steps_per_epoch
-    rate = config.learning_rate
+    schedule = _runner.warmup_cosine(config, steps_per_epoch)
+    if config.version == 1 and config.image_size > 64:
+        steps, rate = config.epochs * steps_per_epoch, config.learning_rate
+        schedule = keras.optimizers.schedules.PiecewiseConstantDecay(
+            [int(0.6 * steps), int(0.8 * steps)], [rate, rate / 10, rate / 100]
+        )
     if config.optimizer == "adam":
-        warmup = config.warmup_epochs * steps_per_epoch
-        optimizer = keras.optimizers.Adam(optimizers.WarmupCosine(rate, steps, warmup))
+        optimizer = keras.optimizers.Adam(schedule)
     else:
-        schedule = optimizers.WarmupCosine(rate, steps)
-        if config.version == 1 and config.image_size > 64:
-            schedule = keras.optimizers.schedules.PiecewiseConstantDecay(
-                [int(0.6 * steps), int(0.8 * steps)], [rate, rate / 10, rate / 100]
-            )
         optimizer = optimizers.SGD(schedule, momentum=0.9, weight_decay=config.weight_decay)
     model.compile(optimizer)
     return model

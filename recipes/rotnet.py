@@ -78,8 +78,7 @@ def make_model(config, steps_per_epoch):
     model = RotNet(backbones.get(config.backbone, (size, size, 3)))
     steps, rate = config.epochs * steps_per_epoch, config.learning_rate
     if config.optimizer == "adam":
-        warmup = config.warmup_epochs * steps_per_epoch
-        optimizer = keras.optimizers.Adam(optimizers.WarmupCosine(rate, steps, warmup))
+        optimizer = keras.optimizers.Adam(_runner.warmup_cosine(config, steps_per_epoch))
     else:
         schedule = keras.optimizers.schedules.PiecewiseConstantDecay(
             [round(share * steps) - 1 for share in config.drops],

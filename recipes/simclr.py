@@ -76,11 +76,7 @@ def make_model(config, steps_per_epoch):
     """The method with its optimizer and schedule."""
     size = config.image_size
     model = SimCLR(backbones.get(config.backbone, (size, size, 3)), temperature=config.temperature)
-    schedule = optimizers.WarmupCosine(
-        config.learning_rate,
-        config.epochs * steps_per_epoch,
-        config.warmup_epochs * steps_per_epoch,
-    )
+    schedule = _runner.warmup_cosine(config, steps_per_epoch)
     if config.optimizer == "lars":
         optimizer = optimizers.LARS(schedule, weight_decay=config.weight_decay, velocity="update")
     else:

@@ -17,7 +17,7 @@ import dataclasses
 
 import keras
 
-from keras_ssl import VAE, backbones, optimizers, views
+from keras_ssl import VAE, backbones, views
 from recipes import _runner
 
 
@@ -64,11 +64,7 @@ def make_model(config, steps_per_epoch):
         likelihood=config.likelihood,
         beta=config.beta,
     )
-    schedule = optimizers.WarmupCosine(
-        config.learning_rate,
-        config.epochs * steps_per_epoch,
-        config.warmup_epochs * steps_per_epoch,
-    )
+    schedule = _runner.warmup_cosine(config, steps_per_epoch)
     model.compile(keras.optimizers.Adam(schedule))
     return model
 
