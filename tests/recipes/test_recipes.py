@@ -1,6 +1,7 @@
 """Every recipe runs, and its settings are read strictly."""
 
 import csv
+import importlib
 import os
 import pathlib
 import subprocess
@@ -8,28 +9,40 @@ import sys
 
 import pytest
 
+from recipes import _runner, simclr
+
 ROOT = pathlib.Path(__file__).parents[2]
 RECIPES = sorted(p.stem for p in (ROOT / "recipes").glob("[a-z]*.py"))
 
 
+def rows(folder):
+    return list(csv.DictReader((folder / "metrics.csv").read_text().splitlines()))
+
+
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_smoke(recipe, tmp_path):
+def test_smoke(recipe, tmp_path, capsys):
+    module = importlib.import_module(f"recipes.{recipe}")
+    assert {"cifar10_small", "cifar10"} <= set(module.PRESETS)
+    config = _runner.configure(module.PRESETS, "cifar10_small", smoke=True)
+    _runner.run(config, module.make_model, module.make_views, tmp_path / "run")
+    assert rows(tmp_path / "run")[-1]["epoch"] == "2"
+    assert float(rows(tmp_path / "run")[-1]["loss"]) > 0
+    assert "linear probe" in capsys.readouterr().out
+
+
+def test_command(tmp_path):
     result = subprocess.run(
-        [sys.executable, "-m", f"recipes.{recipe}", "--smoke", f"--out={tmp_path / 'run'}"],
+        [sys.executable, "-m", "recipes.simclr", "--smoke", f"--out={tmp_path / 'run'}"],
         cwd=ROOT,
         env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
         capture_output=True,
         text=True,
     )
     assert result.returncode == 0, result.stderr[-3000:]
-    rows = list(csv.DictReader((tmp_path / "run" / "metrics.csv").read_text().splitlines()))
-    assert rows[-1]["epoch"] == "2" and float(rows[-1]["loss"]) > 0
-    assert "linear probe" in result.stdout
+    assert rows(tmp_path / "run")[-1]["epoch"] == "2" and "linear probe" in result.stdout
 
 
 def test_settings_are_read_strictly():
-    from recipes import _runner, simclr
-
     config = _runner.configure(simclr.PRESETS, "cifar10", ["temperature=1", "epochs=3"])
     assert (config.temperature, config.epochs, config.batch_size) == (1.0, 3, 512)
     for preset, change, message in [
