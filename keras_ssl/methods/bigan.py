@@ -36,7 +36,9 @@ class BiGAN(SSLModel):
 
     Args:
         backbone: a `keras_ssl.backbones.Backbone`, or any image `keras.Model`, which is adopted.
-        encoder_head: `keras.Model` from the flattened feature map to z; by default one Dense layer.
+        encoder_head: `keras.Model` from the flattened feature map to z; by default one Dense
+            layer and batch normalisation without gain and offset, which gives encodings the scale
+            of z, so that D cannot tell the pairs by it.
         generator: `keras.Model` from z to images in [0, 1]; by default
             `keras_ssl.layers.decoders.conv_decoder` with a sigmoid.
         discriminator: `keras.Model` from [images, z] to one logit; by default
