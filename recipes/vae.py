@@ -6,8 +6,9 @@ r"""VAE (Kingma and Welling 2013, https://arxiv.org/abs/1312.6114).
 
 `--set=beta=4.0` makes it a beta-VAE (Higgins et al. 2017). What to expect: the row of
 `benchmarks/RESULTS.md` for `cifar10_small`. The other presets need GPUs and have not been run. Bits
-per dimension bound the code length of 8-bit pixels: 8 is a uniform guess, and about 4.5 is what a
-plain VAE reaches on CIFAR-10 (van den Oord et al. 2017, https://arxiv.org/abs/1711.00937).
+per dimension bound the code length of 8-bit pixels from above, and 8 is a uniform guess. The 4.5 of
+van den Oord et al. 2017 (https://arxiv.org/abs/1711.00937) on CIFAR-10 is that of a larger network;
+one short vector of latents an image does not come near it.
 
 Departures from the papers: convolutional networks on colour photographs with a discretised logistic
 likelihood; neither paper trains on these data, so the settings are the community's.
