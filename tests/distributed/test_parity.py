@@ -52,7 +52,7 @@ def test_two_worker_processes(one_device):
     for process in processes:
         finish(process)
     for i in range(2):
-        compare(one_device, f"worker{i}.npz", 2, 1e-5, CASES)
+        compare(one_device, f"worker{i}.npz", 2, 1e-5, [c for c in CASES if c != "queues"])
 
 
 @pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="the package jax is absent")
