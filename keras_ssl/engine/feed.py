@@ -95,13 +95,14 @@ def check_trainable(model):
                 f"Received: {optimizer.gradient_accumulation_steps} with "
                 f"{distribute.num_replicas()} replicas. Use a larger batch_size."
             )
-        clipped = (optimizer.clipnorm, optimizer.clipvalue, optimizer.global_clipnorm)
-        if any(clipped) and distribute.num_replicas() > 1:
-            raise ValueError(
-                "`clipnorm`, `clipvalue` and `global_clipnorm` work on one replica only: Keras "
-                "clips each replica's share of the gradient before it sums them. Received: "
-                f"{clipped} with {distribute.num_replicas()} replicas. Train without clipping."
-            )
+        for each in map(optimizers.inner, _players(optimizer)):
+            clipped = (each.clipnorm, each.clipvalue, each.global_clipnorm)
+            if any(clipped) and distribute.num_replicas() > 1:
+                raise ValueError(
+                    "`clipnorm`, `clipvalue` and `global_clipnorm` work on one replica only: Keras "
+                    "clips each replica's share of the gradient before it sums them. Received: "
+                    f"{clipped} with {distribute.num_replicas()} replicas. Train without clipping."
+                )
     steps, rate = _number(optimizer.iterations) if optimizer.built else 0, optimizer.learning_rate
     if steps and _number(rate) == 0:
         warnings.warn(
@@ -109,6 +110,11 @@ def check_trainable(model):
             "changes nothing more. Call `compile` with a new optimizer to train on.",
             stacklevel=3,
         )
+
+
+def _players(optimizer):
+    """The optimizers that move variables: the players', or the one itself."""
+    return list(getattr(optimizer, "players", {}).values()) or [optimizer]
 
 
 def _number(scalar):

@@ -8,7 +8,6 @@ from keras_ssl.losses.clustering import code_cross_entropy, swapped_prediction
 from keras_ssl.losses.contrastive import info_nce, nt_xent
 from keras_ssl.losses.likelihood import (
     bernoulli,
-    bits_per_dim,
     discretized_logistic,
     gaussian,
     kl_standard_normal,
@@ -17,7 +16,6 @@ from keras_ssl.losses.regression import negative_cosine
 
 __all__ = [
     "bernoulli",
-    "bits_per_dim",
     "code_cross_entropy",
     "discretized_logistic",
     "discriminator_loss",

@@ -124,27 +124,6 @@ def kl_standard_normal(mean: Any, log_variance: Any) -> Any:
     return 0.5 * _sum(ops.square(mean) + ops.expm1(log_variance) - log_variance)
 
 
-def bits_per_dim(nats: Any, dimensions: int) -> Any:
-    """Nats of a whole image as bits a dimension: nats / (dimensions log 2).
-
-    Args:
-        nats: number, array or tensor; negative log-likelihood of 8-bit values.
-        dimensions: height * width * channels, 3072 for CIFAR-10.
-
-    Returns:
-        The same shape. A uniform guess over 256 grey values costs 8.
-
-    Raises:
-        ValueError: if `dimensions` is not positive.
-    """
-    if not dimensions > 0:
-        raise ValueError(
-            f"`dimensions` must be > 0. Received: dimensions={dimensions}. "
-            "Pass height * width * channels."
-        )
-    return nats / (dimensions * math.log(2.0))
-
-
 def _sum(x: Any) -> Any:
     """Sum over all axes but the first."""
     return ops.sum(x, axis=tuple(range(1, len(x.shape))))

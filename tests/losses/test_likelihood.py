@@ -130,12 +130,6 @@ def test_kl_is_exact_near_the_prior():
     assert kl == pytest.approx(1e-6 / 4, rel=0.02)
 
 
-def test_bits_per_dim():
-    assert likelihood.bits_per_dim(3072 * math.log(256), 3072) == pytest.approx(8)
-    with pytest.raises(ValueError, match="`dimensions` must be > 0. Received: dimensions=0"):
-        likelihood.bits_per_dim(1.0, 0)
-
-
 def test_dequantised_gaussian_bounds_the_probability_of_grey_values():
     """E[-log p(y)] + log 256 >= -log integral of p over the bin, with near equality if smooth."""
     rng = np.random.default_rng(0)

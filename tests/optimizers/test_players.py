@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from toys import TwoPlayers, ready_batches, tiny_backbone
 
+from keras_ssl.engine import feed
 from keras_ssl.optimizers import Players
 
 SGD, Adam = keras.optimizers.SGD, keras.optimizers.Adam
@@ -75,6 +76,16 @@ def test_float16_scales_each_players_loss():
     for player in ("critic", "backbone"):
         assert isinstance(model.optimizer_of(player), keras.optimizers.LossScaleOptimizer)
     assert all(np.isfinite(w).all() for w in model.get_weights())
+
+
+@pytest.mark.parametrize(
+    "make", [lambda clipped: clipped, lambda clipped: Players(critic=Adam(), backbone=clipped)]
+)
+def test_clipping_with_several_replicas_is_refused(make, monkeypatch):
+    monkeypatch.setattr(feed.distribute, "num_replicas", lambda: 2)
+    model = game(make(SGD(0.1, global_clipnorm=1.0)))
+    with pytest.raises(ValueError, match="clips each replica's share.*1.0.*2 replicas"):
+        feed.check_trainable(model)
 
 
 def test_wrong_players():
