@@ -181,9 +181,11 @@ def feed(make_dataset: Callable, batch_size: int, strategy=None):
 
     def per_worker(context):
         workers = context.num_input_pipelines
-        return make_dataset(
+        dataset = make_dataset(
             workers, context.input_pipeline_id, strategy.num_replicas_in_sync // workers
         )
+        # Streams do not end; said so, batches keep their static size in several processes, too.
+        return dataset.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
 
     return strategy.distribute_datasets_from_function(per_worker)
 

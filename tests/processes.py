@@ -4,6 +4,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import time
 
 import numpy as np
 
@@ -22,15 +23,22 @@ def start(script, *arguments, **environment):
     )
 
 
-def finish(process):
-    """Wait for a process; its output is the message if it failed."""
-    output, _ = process.communicate(timeout=600)
+def finish(process, stop=None, timeout=600):
+    """Wait for a process; its output is the message if it failed. `stop`, an event, ends it."""
+    began = time.monotonic()
+    while True:
+        try:
+            output, _ = process.communicate(timeout=1)
+            break
+        except subprocess.TimeoutExpired:
+            if (stop and stop.is_set()) or time.monotonic() - began > timeout:
+                process.kill()
     assert process.returncode == 0, output[-6000:]
 
 
 def compare(folder, out, replicas, tolerance, cases):
     """Losses and weights in `out` against those of one TensorFlow device, and that they moved."""
-    expected, found = np.load(folder / "one.npz"), np.load(folder / out)
+    expected, found = np.load(folder / "tensorflow1.npz"), np.load(folder / out)
     first = np.load(folder / "start.npz")
     for case in cases:
         assert found[f"{case}/replicas"] == replicas

@@ -4,12 +4,14 @@ A method that cannot do one of them says so in its attribute `unsupported`: the 
 without `test_`, and the reason. One method alone: `pytest tests/contract -k MoCo`.
 """
 
+import concurrent.futures
 import importlib.util
 import json
 import os
 import pathlib
 import subprocess
 import sys
+import threading
 
 import keras
 import numpy as np
@@ -293,41 +295,48 @@ def elsewhere(request, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def parity(request, tmp_path_factory):
-    """Folder with losses and weights of the selected methods, on each kind of device."""
+    """Folder with losses and weights of the selected methods, and what is to come, by devices."""
     folder, names = tmp_path_factory.mktemp("parity"), selected(request)
-    finish(start(JOB, "tensorflow", 1, folder, "one.npz", *names))
-    ways = [("tensorflow", 2)]
-    if importlib.util.find_spec("jax"):
-        ways += [("jax", 1), ("jax", 2)]
-    processes = {way: start(JOB, *way, folder, "{}{}.npz".format(*way), *names) for way in ways}
-    yield folder, processes
-    for process in processes.values():
-        if process != "done":  # its test was not selected
-            process.kill()
-            process.communicate()
+    stop = threading.Event()
+
+    def work(backend, before=None):
+        if before:
+            before.result()  # it writes the first weights
+        finish(start(JOB, backend, "1,2", folder, *names), stop, 300 + 60 * len(names))
+
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        jobs = {"tensorflow": pool.submit(work, "tensorflow")}
+        if importlib.util.find_spec("jax"):
+            jobs["jax"] = pool.submit(work, "jax", jobs["tensorflow"])
+        yield folder, jobs
+        stop.set()
 
 
-def check_parity(parity, method, way, tolerance):
-    folder, processes = parity
-    process = processes.get(way)
-    if process is None:
-        pytest.skip("the package jax is absent")
-    if process != "done":
-        finish(process)
-        processes[way] = "done"
-    compare(folder, "{}{}.npz".format(*way), way[1], tolerance, [method])
+@pytest.fixture(scope="module", autouse=True)
+def early(request):
+    """Other processes begin with the first test, those that need their results come last."""
+    if any("parity" in item.fixturenames for item in request.session.items):
+        request.getfixturevalue("parity")
+
+
+def check_parity(parity, method, backend, devices, tolerance):
+    folder, jobs = parity
+    if backend not in jobs:
+        pytest.skip(f"the package {backend} is absent")
+    jobs[backend].result()
+    compare(folder, f"{backend}{devices}.npz", devices, tolerance, [method])
 
 
 def test_two_replicas(parity, method):
-    check_parity(parity, method, ("tensorflow", 2), 1e-5)
+    check_parity(parity, method, "tensorflow", 2, 1e-5)
 
 
 def test_jax(parity, method):
-    check_parity(parity, method, ("jax", 1), 1e-4)
+    check_parity(parity, method, "jax", 1, 1e-4)
 
 
 def test_jax_on_two_devices(parity, method):
-    check_parity(parity, method, ("jax", 2), 1e-4)
+    check_parity(parity, method, "jax", 2, 1e-4)
 
 
 def test_encoder_is_trained_elsewhere(elsewhere, method):

@@ -1,34 +1,35 @@
 """Trains a few methods for some steps under one way of distribution, one way a process.
 
-    python job.py WAY DEVICES FOLDER OUT [METHOD ...]
+    python job.py WAY DEVICES FOLDER [METHOD ...]
 
-WAY is `tensorflow`, `worker` (of a cluster that TF_CONFIG describes) or `jax`; DEVICES virtual CPUs
-share the batch. `start.npz` in FOLDER holds first weights, written where absent; OUT there gets
-losses and final weights. METHOD names cases of the contract suite; without any, toys are trained.
+WAY is `tensorflow`, `worker` (of a cluster that TF_CONFIG describes) or `jax`; as many virtual CPUs
+share the batch as DEVICES says, `1,2` being one after the other. `start.npz` in FOLDER holds first
+weights, written where absent; losses and final weights go to a file like `tensorflow2.npz`. METHOD
+names cases of the contract suite; without any, toys are trained.
 """
 
+import contextlib
+import json
 import os
 import pathlib
 import sys
 
-WAY, DEVICES, FOLDER = sys.argv[1], int(sys.argv[2]), pathlib.Path(sys.argv[3])
-START, OUT, METHODS = FOLDER / "start.npz", str(FOLDER / sys.argv[4]), sys.argv[5:]
+WAY, DEVICES = sys.argv[1], [int(n) for n in sys.argv[2].split(",")]
+FOLDER, METHODS = pathlib.Path(sys.argv[3]), sys.argv[4:]
+START = FOLDER / "start.npz"
 os.environ["KERAS_BACKEND"] = "jax" if WAY == "jax" else "tensorflow"
-os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={DEVICES}"
+os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={max(DEVICES)}"
 sys.path[:0] = [str(pathlib.Path(__file__).parents[1]), str(pathlib.Path(__file__).parents[2])]
 
 import tensorflow as tf  # noqa: E402
 
 if WAY == "worker":
-    STRATEGY = tf.distribute.MultiWorkerMirroredStrategy()
-elif WAY == "tensorflow" and DEVICES > 1:
+    WORKERS = tf.distribute.MultiWorkerMirroredStrategy()
+elif WAY == "tensorflow":
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(
-        cpu, [tf.config.LogicalDeviceConfiguration()] * DEVICES
+        cpu, [tf.config.LogicalDeviceConfiguration()] * max(DEVICES)
     )
-    STRATEGY = tf.distribute.MirroredStrategy([f"CPU:{i}" for i in range(DEVICES)])
-else:
-    STRATEGY = tf.distribute.get_strategy()
 
 import keras  # noqa: E402
 import numpy as np  # noqa: E402
@@ -61,13 +62,12 @@ def toys():
         lambda model: images(48),
         {"batch_size": 16, "epochs": 2},
     )
-    if WAY != "worker":  # batches of several processes have no known size, which queues need
-        yield (
-            "queues",
-            lambda: compiled(keras_ssl.SwAV(backbone(), num_prototypes=20, queue_size=32), 0.03),
-            lambda model: images(48),
-            {"batch_size": 16},
-        )
+    yield (
+        "queues",
+        lambda: compiled(keras_ssl.SwAV(backbone(), num_prototypes=20, queue_size=32), 0.03),
+        lambda model: images(48),
+        {"batch_size": 16},
+    )
     yield "players", lambda: compiled(TwoPlayers(backbone())), data, {}
 
 
@@ -94,13 +94,24 @@ class Losses(keras.callbacks.Callback):
         self.values.append(logs["loss"])
 
 
-def main():
+def scope(devices):
+    """A new scope in which models are made and trained on so many devices."""
+    if WAY == "worker":
+        return WORKERS.scope()
+    if devices == 1:
+        return contextlib.nullcontext()
+    if WAY == "jax":
+        return keras.distribution.DataParallel().scope()
+    return tf.distribute.MirroredStrategy([f"CPU:{i}" for i in range(devices)]).scope()
+
+
+def train(devices, out):
+    """Train every model on so many devices; losses and weights go to `out`."""
     start = dict(np.load(START)) if START.exists() else {}
     first, result = {}, {}
-    scope = keras.distribution.DataParallel() if WAY == "jax" and DEVICES > 1 else None
     for name, make, data, arguments in methods() if METHODS else toys():
         keras.utils.set_random_seed(7)
-        with scope.scope() if scope else STRATEGY.scope():
+        with scope(devices):
             model = make()
             if start:
                 model.set_weights([start[f"{name}/{i}"] for i in range(len(model.weights))])
@@ -108,23 +119,23 @@ def main():
             losses = Losses()
             model.fit(data(model), verbose=0, callbacks=[losses], **arguments)
             result[f"{name}/replicas"] = np.array(distribute.parallel_devices())
-            if WAY == "tensorflow" and DEVICES == 4 and name == "images":
+            if WAY == "tensorflow" and devices == 4 and name == "images":
                 refuses_indivisible(model)
-        if WAY == "jax" and DEVICES == 1 and name == "simclr":
-            model.export_encoder(OUT.removesuffix(".npz"))
+        if WAY == "jax" and devices == 1 and name == "simclr":
+            model.export_encoder(out.with_suffix(""))
             result["exported/features"] = np.array(model.encode(images(4)))
         result[f"{name}/loss"] = np.array(losses.values)
         result |= {f"{name}/{i}": np.array(w) for i, w in enumerate(model.get_weights())}
-    if WAY == "tensorflow" and DEVICES == 2 and not METHODS:
-        runs_the_main_job()
+    if WAY == "tensorflow" and devices == 2 and not METHODS:
+        runs_the_main_job(out.with_suffix(".run"))
     if not START.exists():
         np.savez(START, **first)
-    np.savez(OUT, **result)
+    np.savez(out, **result)
 
 
-def runs_the_main_job():
-    out = pathlib.Path(OUT).with_suffix(".run")
-    arguments = {"backbone": "small_conv", "epochs": 1, "batch_size": 16, "strategy": STRATEGY}
+def runs_the_main_job(out):
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    arguments = {"backbone": "small_conv", "epochs": 1, "batch_size": 16, "strategy": strategy}
     run = keras_ssl.pretrain("simclr", images(48), out, verbose=0, **arguments)
     encoder = tf.saved_model.load(str(run.encoder))
     np.testing.assert_allclose(
@@ -146,4 +157,6 @@ def refuses_indivisible(model):
 
 
 if __name__ == "__main__":
-    main()
+    for number in DEVICES:
+        task = json.loads(os.environ["TF_CONFIG"])["task"]["index"] if WAY == "worker" else number
+        train(number, FOLDER / f"{WAY}{task}.npz")
