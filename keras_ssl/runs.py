@@ -119,7 +119,10 @@ def pretrain(
     }
     with distribute.scope(strategy), _precision(precision):
         model = methods.create(
-            method, (size, size, source.image_shape[2]), backbone, **(method_options or {})
+            method,
+            (size, size, source.image_shape[2]),
+            backbone,
+            **methods.with_num_images(method, source.size, method_options or {}),
         )
         return train(
             model,
@@ -178,6 +181,7 @@ def train(
     """
     views = views or model.default_views(model.image_shape[:2])
     feed.check_batch_size(batch_size)
+    feed.check_number(model, source)
     data_module.stream(source, views, batch_size, seed)  # raises where they do not fit
     steps = source.size // batch_size
     if not model.compiled:

@@ -1,7 +1,7 @@
 """The single main of the recipes: flags, run folder, evaluation, `--smoke`.
 
 A recipe is a frozen dataclass `Config` with its presets and two functions, `make_model(config,
-steps_per_epoch)` and `make_views(config)`; everything else is here.
+num_images)` and `make_views(config)`; everything else is here.
 """
 
 import ast
@@ -82,8 +82,9 @@ def configure(presets, preset, changes=(), smoke=False):
     return dataclasses.replace(config, **values)
 
 
-def warmup_cosine(config, steps_per_epoch):
+def warmup_cosine(config, num_images):
     """The schedule that `learning_rate`, `epochs` and `warmup_epochs` of a recipe describe."""
+    steps_per_epoch = num_images // config.batch_size
     return optimizers.WarmupCosine(
         config.learning_rate,
         config.epochs * steps_per_epoch,
@@ -102,7 +103,7 @@ def run(config, make_model, make_views, out, data_dir=None, linear_probe=True):
         source = source.subset(range(config.images))
     judge = linear_probe and source.has_labels and test is not None
     with distribute.scope("auto"):
-        model = make_model(config, source.size // config.batch_size)
+        model = make_model(config, source.size)
         figures = {"random": _judge(model, source, test, config)} if judge else {}
         result = runs.train(
             model,

@@ -50,8 +50,8 @@ PRESETS = {
         narrowing=2,
         batch_size=64,
         epochs=20,
-        learning_rate=5e-4,
-        discriminator_learning_rate=5e-4,
+        learning_rate=1e-3,
+        discriminator_learning_rate=1e-3,
     ),
     "cifar10": Config(),
     "imagenet": Config(data="imagenet2012", image_size=64, latent_dim=200, epochs=100),
@@ -64,7 +64,7 @@ def make_views(config):
     return views.WithNoise(views.plain((config.image_size, config.image_size)), noise)
 
 
-def make_model(config, steps_per_epoch):
+def make_model(config, num_images):
     """The method with an optimizer for each player."""
     shape = (config.image_size, config.image_size, 3)
     scale, halvings = config.narrowing, num_stages(config.image_size)

@@ -70,7 +70,7 @@ def make_views(config):
     return views.byol((config.image_size, config.image_size))
 
 
-def make_model(config, steps_per_epoch):
+def make_model(config, num_images):
     """The method with its optimizer and schedule."""
     size = config.image_size
     backbone = backbones.get(config.backbone, (size, size, 3))
@@ -82,7 +82,7 @@ def make_model(config, steps_per_epoch):
         predictor=heads.mlp(256, widths, name="predictor", **head),
         momentum=config.momentum,
     )
-    schedule = _runner.warmup_cosine(config, steps_per_epoch)
+    schedule = _runner.warmup_cosine(config, num_images)
     if config.optimizer == "lars":
         optimizer = optimizers.LARS(schedule, weight_decay=config.weight_decay)
     else:

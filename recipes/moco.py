@@ -80,8 +80,9 @@ def make_views(config):
     return views.moco((config.image_size, config.image_size), version=config.version)
 
 
-def make_model(config, steps_per_epoch):
+def make_model(config, num_images):
     """The method with its optimizer and schedule."""
+    steps_per_epoch = num_images // config.batch_size
     size = config.image_size
     model = MoCo(
         backbones.get(config.backbone, (size, size, 3)),
@@ -91,7 +92,7 @@ def make_model(config, steps_per_epoch):
         groups=config.groups,
         version=config.version,
     )
-    schedule = _runner.warmup_cosine(config, steps_per_epoch)
+    schedule = _runner.warmup_cosine(config, num_images)
     if config.version == 1 and config.image_size > 64:
         steps, rate = config.epochs * steps_per_epoch, config.learning_rate
         schedule = keras.optimizers.schedules.PiecewiseConstantDecay(

@@ -72,13 +72,14 @@ def make_views(config):
     return views.rotnet((config.image_size, config.image_size))
 
 
-def make_model(config, steps_per_epoch):
+def make_model(config, num_images):
     """The method with its optimizer and schedule."""
+    steps_per_epoch = num_images // config.batch_size
     size = config.image_size
     model = RotNet(backbones.get(config.backbone, (size, size, 3)))
     steps, rate = config.epochs * steps_per_epoch, config.learning_rate
     if config.optimizer == "adam":
-        optimizer = keras.optimizers.Adam(_runner.warmup_cosine(config, steps_per_epoch))
+        optimizer = keras.optimizers.Adam(_runner.warmup_cosine(config, num_images))
     else:
         schedule = keras.optimizers.schedules.PiecewiseConstantDecay(
             [round(share * steps) - 1 for share in config.drops],

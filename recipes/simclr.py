@@ -72,11 +72,11 @@ def make_views(config):
     return views.simclr((config.image_size, config.image_size), strength=config.strength)
 
 
-def make_model(config, steps_per_epoch):
+def make_model(config, num_images):
     """The method with its optimizer and schedule."""
     size = config.image_size
     model = SimCLR(backbones.get(config.backbone, (size, size, 3)), temperature=config.temperature)
-    schedule = _runner.warmup_cosine(config, steps_per_epoch)
+    schedule = _runner.warmup_cosine(config, num_images)
     if config.optimizer == "lars":
         optimizer = optimizers.LARS(schedule, weight_decay=config.weight_decay, velocity="update")
     else:

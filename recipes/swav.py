@@ -94,8 +94,9 @@ def make_views(config):
     return views.swav((config.image_size, config.image_size), crops)
 
 
-def make_model(config, steps_per_epoch):
+def make_model(config, num_images):
     """The method with its optimizer and schedule."""
+    steps_per_epoch = num_images // config.batch_size
     size = config.image_size
     model = SwAV(
         backbones.get(config.backbone, (size, size, 3)),

@@ -56,7 +56,7 @@ def make_views(config):
     return views.WithNoise(views.plain(size), noise)
 
 
-def make_model(config, steps_per_epoch):
+def make_model(config, num_images):
     """The method with its optimizer and schedule."""
     size = config.image_size
     model = VAE(
@@ -65,7 +65,7 @@ def make_model(config, steps_per_epoch):
         likelihood=config.likelihood,
         beta=config.beta,
     )
-    schedule = _runner.warmup_cosine(config, steps_per_epoch)
+    schedule = _runner.warmup_cosine(config, num_images)
     model.compile(keras.optimizers.Adam(schedule))
     return model
 

@@ -19,6 +19,7 @@ def stream(
     num_workers: int = 1,
     worker: int = 0,
     replicas_per_worker: int = 1,
+    labels: bool = False,
 ) -> tf.data.Dataset:
     """Endless batches of views: epoch `first_epoch`, the next, and so on.
 
@@ -38,13 +39,15 @@ def stream(
         num_workers: W, processes that share the global batch.
         worker: w; this one gets rows [w * batch_size / W, (w + 1) * batch_size / W).
         replicas_per_worker: R; the worker's rows come as R batches of batch_size / (W * R).
+        labels: whether batches hold the images' labels, too; reads those of all images.
 
     Returns:
-        Data set of dicts as `views` makes them, with the batch in front, and "index" (int64).
+        Data set of dicts as `views` makes them, with the batch in front, "index" (int64), and
+        "label" (int64) if asked for.
 
     Raises:
-        ValueError: when the batch exceeds the source or cannot be shared evenly, or the images are
-            smaller than the views.
+        ValueError: when the batch exceeds the source or cannot be shared evenly, the images are
+            smaller than the views, or labels are asked for and there are none.
     """
     _check_batch(source, batch_size, num_workers, worker, replicas_per_worker)
     _check_size(source, views)
@@ -53,6 +56,7 @@ def stream(
     steps = steps_per_epoch or source.size // batch_size
     share = batch_size // num_workers
     rows = (worker * share, (worker + 1) * share)
+    label_of = _label_table(source) if labels else None
     epoch_elements = _indexed_epoch if source.random_access else _sequential_epoch
 
     def epoch_of(epoch: tf.Tensor) -> tf.data.Dataset:
@@ -66,7 +70,8 @@ def stream(
             image, actual = source.decode(raw), index
         if actual is not index:
             image_seed = seeds.element_seed(epoch_seed, actual)
-        return {**views(image, image_seed), "index": actual}
+        label = {} if label_of is None else {"label": tf.gather(label_of, actual)}
+        return {**views(image, image_seed), "index": actual, **label}
 
     epochs = tf.data.Dataset.counter(first_epoch, dtype=tf.int64)
     elements = epochs.flat_map(epoch_of)
@@ -99,6 +104,18 @@ def _sequential_epoch(source, seed, epoch, steps, batch_size, rows) -> tf.data.D
         )
         elements = elements.map(lambda _, element: element)
     return elements.map(lambda index, raw: (index, raw, key))
+
+
+def _label_table(source: Source) -> tf.Tensor:
+    """The labels (int64) by index."""
+    if not source.has_labels:
+        raise ValueError(
+            f"The method trains with labels. Received: {source.name}, which has none. Pass "
+            "fit(images, labels), a dataset of (image, label) or a folder with one sub-folder a "
+            "class."
+        )
+    with tf.device("CPU:0"):
+        return tf.constant(source.labels, tf.int64)
 
 
 def _check_batch(source, batch_size, num_workers, worker, replicas_per_worker) -> None:

@@ -10,22 +10,27 @@ from keras_ssl import data, distribute, optimizers
 _DEFAULT_BATCH = 256
 
 
-def prepare(model, x, batch_size, views, seed, first_epoch, steps_per_epoch):
+def prepare(model, x, labels, batch_size, views, seed, first_epoch, steps_per_epoch):
     """The stream, global batch size and steps an epoch that `fit` uses for `x`; see `SSLModel.fit`.
 
     Ready batches pass through, with `batch_size` and steps as far as the dataset tells them. Plain
-    images get views.
+    images get views, and their labels if the method reads them.
     """
     if _is_ready(x):
         return _ready(model, x, steps_per_epoch)
     if isinstance(x, dict) or x is None or isinstance(x, str):
         raise ValueError(_needs(model, f"Received: {type(x).__name__}." + _path_hint(x)))
-    source = data.load(x, seed=seed)
+    reads_labels = "label" in model.batch_keys
+    if reads_labels and labels is not None:
+        source = data.from_array(x, labels)
+    else:
+        source = data.load(x, seed=seed)
     batch_size = batch_size or source.batch_size or min(_DEFAULT_BATCH, source.size)
     check_batch_size(batch_size)
     if views is None:
         views = model.default_views(model.image_shape[:2])
     _check_channels(model, source)
+    check_number(model, source)
     strategy = getattr(model, "distribute_strategy", None)
 
     def stream(workers, worker, replicas):
@@ -39,6 +44,7 @@ def prepare(model, x, batch_size, views, seed, first_epoch, steps_per_epoch):
             num_workers=workers,
             worker=worker,
             replicas_per_worker=replicas,
+            labels=reads_labels,
         )
 
     with model_scope(model):
@@ -52,6 +58,16 @@ def check_batch_size(batch_size):
         raise ValueError(
             "`batch_size` must be at least 2: a batch of one has nothing to be compared with. "
             f"Received: batch_size={batch_size}."
+        )
+
+
+def check_number(model, source):
+    """Raise unless a method that keeps state of each image keeps as much as there are images."""
+    if model.num_images not in (None, source.size):
+        raise ValueError(
+            f"{type(model).__name__} keeps a row for each image: `num_images` must be the number "
+            f"of images. Received: num_images={model.num_images} and {source.size} images in "
+            f"{source.name}. Make the method with num_images={source.size}."
         )
 
 

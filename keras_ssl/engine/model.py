@@ -20,12 +20,14 @@ class SSLModel(Training, keras.Model):
     Attributes:
         loss_names: keys that `compute_losses` returns and `fit` logs; the first is `"loss"`.
         batch_keys: keys of the batch that `compute_losses` reads, as the method's views make them.
+        num_images: how many images there must be, where state of each is kept; None for any.
         players: variables by player, where several optimizers take turns; empty for one loss.
         unsupported: what of the common contract the method cannot do, and why.
     """
 
     loss_names = ("loss",)
     batch_keys = ("views",)
+    num_images = None
     players = {}
     unsupported = {}
 

@@ -63,7 +63,7 @@ class Training(Step):
                 of (image, label), batched or not, uint8 or float in [0, 1]; a
                 `keras_ssl.data.Source`; or a dataset of ready batches: dicts with the method's
                 `batch_keys`.
-            y: labels, which are ignored; there so that `fit(images, labels)` works.
+            y: labels of an array, whole numbers; ignored by methods that do not read them.
             batch_size: images in the global batch; by default that of a batched dataset, else 256
                 or the number of images.
             epochs: passes over the images.
@@ -81,6 +81,7 @@ class Training(Step):
         stream, batch_size, steps = feed.prepare(
             self,
             x,
+            y,
             batch_size,
             views,
             seed,

@@ -33,12 +33,7 @@ def create(name, input_shape=(224, 224, 3), backbone="resnet18", **options):
     Example:
         >>> model = keras_ssl.create("simclr", input_shape=(32, 32, 3), backbone="small_conv")
     """
-    key = name.lower().replace("-", "").replace("_", "") if isinstance(name, str) else name
-    if key not in METHODS:
-        raise ValueError(
-            f"`name` must be a method of keras_ssl. Received: {name!r}." + near(str(name), METHODS)
-        )
-    method = METHODS[key]
+    method = _named(name)
     known = [
         p for p in inspect.signature(method.__init__).parameters if p not in ("self", "kwargs")
     ]
@@ -46,6 +41,22 @@ def create(name, input_shape=(224, 224, 3), backbone="resnet18", **options):
         if option not in known:
             raise ValueError(f"{method.__name__} has no argument {option!r}." + near(option, known))
     return method(backbones.get(backbone, input_shape), **options)
+
+
+def with_num_images(name, num_images, options):
+    """`options` and, where the method keeps state of each image and they lack it, `num_images`."""
+    if "num_images" in inspect.signature(_named(name).__init__).parameters:
+        return {"num_images": num_images, **options}
+    return options
+
+
+def _named(name):
+    key = name.lower().replace("-", "").replace("_", "") if isinstance(name, str) else name
+    if key not in METHODS:
+        raise ValueError(
+            f"`name` must be a method of keras_ssl. Received: {name!r}." + near(str(name), METHODS)
+        )
+    return METHODS[key]
 
 
 __all__ = ["BYOL", "BiGAN", "METHODS", "MoCo", "RotNet", "SimCLR", "SwAV", "VAE", "create"]

@@ -10,7 +10,6 @@ import keras
 from keras import ops
 
 from keras_ssl import backbones, distribute, losses, optimizers, views
-from keras_ssl.backbones.flat import flat_dim, flat_features
 from keras_ssl.engine import SSLModel
 from keras_ssl.layers import heads
 from keras_ssl.layers.decoders import conv_decoder
@@ -36,9 +35,9 @@ class BiGAN(SSLModel):
 
     Args:
         backbone: a `keras_ssl.backbones.Backbone`, or any image `keras.Model`, which is adopted.
-        encoder_head: `keras.Model` from the flattened feature map to z; by default one Dense
-            layer and batch normalisation without gain and offset, which gives encodings the scale
-            of z, so that D cannot tell the pairs by it.
+        encoder_head: `keras.Model` from the pooled features to z; by default one Dense layer and
+            batch normalisation without gain and offset, which gives encodings the scale of z, so
+            that D cannot tell the pairs by it.
         generator: `keras.Model` from z to images in [0, 1]; by default
             `keras_ssl.layers.decoders.conv_decoder` with a sigmoid.
         discriminator: `keras.Model` from [images, z] to one logit; by default
@@ -72,7 +71,7 @@ class BiGAN(SSLModel):
         self.backbone, self.latent_dim = backbones.adopt(backbone), latent_dim
         shape = self.image_shape
         self.encoder_head = encoder_head or heads.mlp(
-            flat_dim(self.backbone), (latent_dim,), output_norm="plain", name="encoder_head"
+            self.backbone.feature_dim, (latent_dim,), output_norm="plain", name="encoder_head"
         )
         self.generator = generator or conv_decoder(
             latent_dim, shape, activation="sigmoid", name="generator"
@@ -139,8 +138,7 @@ class BiGAN(SSLModel):
         )
 
     def _encode(self, images, training):
-        features = flat_features(self.backbone, images, training)
-        return self.encoder_head(features, training=training)
+        return self.encoder_head(self.backbone(images, training=training), training=training)
 
     def _logits(self, batch, training, discriminator_training):
         """D of the real and of the fake pairs of the global batch, `(N, 1)` each."""

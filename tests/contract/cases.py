@@ -3,18 +3,22 @@
 import dataclasses
 from collections.abc import Callable
 
+import numpy as np
 import tensorflow as tf
 from toys import images, tiny_backbone
 
 import keras_ssl
 from keras_ssl import data
 
-SHAPE, BATCH = (8, 8, 3), 16
+SHAPE, BATCH, COUNT = (8, 8, 3), 16, 48
 
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """How to make a small model of a method, and a learning rate at which SGD trains it."""
+    """How to make a small model of a method, and a learning rate at which SGD trains it.
+
+    Methods with state of each image keep it for COUNT images, which is what all are trained on.
+    """
 
     make: Callable
     rate: float = 0.1
@@ -33,9 +37,15 @@ CASES = {
 }
 
 
+def source(seed=0, shape=SHAPE):
+    """COUNT noise images of four classes."""
+    return data.from_array(images(COUNT, shape, seed), np.arange(COUNT) % 4)
+
+
 def batches(model, steps=1, batch=BATCH):
-    """A dataset of `steps` ready batches, each image seen once."""
+    """A dataset of up to three ready batches, each image seen once."""
     views = model.default_views(model.image_shape[:2])
-    source = data.load(images(steps * batch, model.image_shape))
-    stream = data.stream(source, views, batch, seed=0).take(steps).cache()
+    labels = "label" in model.batch_keys
+    stream = data.stream(source(shape=model.image_shape), views, batch, seed=0, labels=labels)
+    stream = stream.take(steps).cache()
     return stream.apply(tf.data.experimental.assert_cardinality(steps))

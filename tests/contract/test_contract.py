@@ -17,12 +17,12 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from contract.cases import BATCH, CASES, SHAPE, batches
+from contract.cases import BATCH, CASES, SHAPE, batches, source
 from processes import QUIET, compare, finish, start
 from toys import images
 
 import keras_ssl
-from keras_ssl import data, runs
+from keras_ssl import runs
 from keras_ssl.methods import METHODS
 
 JOB = "distributed/job.py"
@@ -87,7 +87,7 @@ def test_learns_on_one_repeated_batch(method):
 def test_every_trainable_variable_is_moved(method):
     model = fresh(method)
     before = [np.array(v) for v in model.trainable_variables]
-    model.fit(batches(model, steps=4), epochs=2, verbose=0)
+    model.fit(batches(model, steps=3), epochs=2, verbose=0)
     still = [
         v.path for v, old in zip(model.trainable_variables, before) if (np.array(v) == old).all()
     ]
@@ -103,9 +103,9 @@ def test_no_retracing(method):
         return compute_losses(*args, **kwargs)
 
     model.compute_losses = counting
-    model.fit(images(3 * BATCH), batch_size=BATCH, epochs=2, verbose=0)
+    model.fit(source(), batch_size=BATCH, epochs=2, verbose=0)
     first = len(traces)
-    model.fit(images(3 * BATCH, seed=1), batch_size=BATCH, epochs=4, initial_epoch=2, verbose=0)
+    model.fit(source(seed=1), batch_size=BATCH, epochs=4, initial_epoch=2, verbose=0)
     assert first == len(traces) <= 4
 
 
@@ -113,10 +113,10 @@ def test_plain_images_and_default_optimizer(method):
     """Five lines of a user: no compile, no views; every named loss is logged and finite."""
     keras.utils.set_random_seed(1)
     model = CASES[method].make()
-    history = model.fit(images(2 * BATCH), batch_size=BATCH, epochs=2, verbose=0).history
+    history = model.fit(source(), batch_size=BATCH, epochs=2, verbose=0).history
     assert set(history) == set(model.loss_names)
     assert all(np.isfinite(values).all() for values in history.values())
-    assert int(model.total_steps.numpy()) == 4 == int(model.step)
+    assert int(model.total_steps.numpy()) == 6 == int(model.step)
 
 
 def test_teachers_are_not_trained(method):
@@ -179,12 +179,11 @@ class Interrupt(keras.callbacks.Callback):
 
 def test_kill_and_resume(method, tmp_path, monkeypatch):
     arguments = {"epochs": 3, "batch_size": BATCH, "seed": 3, "settings": {}, "verbose": 0}
-    source = data.load(images(3 * BATCH))
 
     def run(folder):
         keras.utils.set_random_seed(1)
         model = CASES[method].make()
-        return runs.train(model, source, folder, monitor=False, **arguments).model
+        return runs.train(model, source(), folder, monitor=False, **arguments).model
 
     whole = run(tmp_path / "whole")
     with monkeypatch.context() as patch:
