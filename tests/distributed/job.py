@@ -94,24 +94,25 @@ class Losses(keras.callbacks.Callback):
         self.values.append(logs["loss"])
 
 
-def scope(devices):
-    """A new scope in which models are made and trained on so many devices."""
+def distribution(devices):
+    """What to make and train models in the scope of: one a process, they disturb others."""
     if WAY == "worker":
-        return WORKERS.scope()
+        return WORKERS
     if devices == 1:
-        return contextlib.nullcontext()
+        return None
     if WAY == "jax":
-        return keras.distribution.DataParallel().scope()
-    return tf.distribute.MirroredStrategy([f"CPU:{i}" for i in range(devices)]).scope()
+        return keras.distribution.DataParallel()
+    return tf.distribute.MirroredStrategy([f"CPU:{i}" for i in range(devices)])
 
 
 def train(devices, out):
     """Train every model on so many devices; losses and weights go to `out`."""
     start = dict(np.load(START)) if START.exists() else {}
     first, result = {}, {}
+    parallel = distribution(devices)
     for name, make, data, arguments in methods() if METHODS else toys():
         keras.utils.set_random_seed(7)
-        with scope(devices):
+        with parallel.scope() if parallel else contextlib.nullcontext():
             model = make()
             if start:
                 model.set_weights([start[f"{name}/{i}"] for i in range(len(model.weights))])
@@ -127,14 +128,13 @@ def train(devices, out):
         result[f"{name}/loss"] = np.array(losses.values)
         result |= {f"{name}/{i}": np.array(w) for i, w in enumerate(model.get_weights())}
     if WAY == "tensorflow" and devices == 2 and not METHODS:
-        runs_the_main_job(out.with_suffix(".run"))
+        runs_the_main_job(parallel, out.with_suffix(".run"))
     if not START.exists():
         np.savez(START, **first)
     np.savez(out, **result)
 
 
-def runs_the_main_job(out):
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+def runs_the_main_job(strategy, out):
     arguments = {"backbone": "small_conv", "epochs": 1, "batch_size": 16, "strategy": strategy}
     run = keras_ssl.pretrain("simclr", images(48), out, verbose=0, **arguments)
     encoder = tf.saved_model.load(str(run.encoder))
