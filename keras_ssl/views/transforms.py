@@ -14,7 +14,7 @@ from keras_ssl.views import geometry, image_ops
 from keras_ssl.views.config import Configured, check_probability, check_range, check_size
 
 
-def _sometimes(
+def sometimes(
     probability: float, coin: tf.Tensor, apply: Callable[[], tf.Tensor], image: tf.Tensor
 ) -> tf.Tensor:
     """`apply()` where the uniform number `coin` lies below `probability`, else `image`."""
@@ -123,7 +123,7 @@ class HorizontalFlip(Configured):
         """`image` or its mirror image."""
         image = image_ops.to_float(image)
         coin = image_ops.uniforms(seed, 1)[0]
-        return _sometimes(self.p, coin, lambda: image_ops.horizontal_flip(image), image)
+        return sometimes(self.p, coin, lambda: image_ops.horizontal_flip(image), image)
 
 
 @keras.saving.register_keras_serializable("keras_ssl")
@@ -162,7 +162,7 @@ class ColorJitter(Configured):
             return self._jitter(image, seed)
         coin_seed, jitter_seed = image_ops.split_seed(seed, 2)
         coin = image_ops.uniforms(coin_seed, 1)[0]
-        return _sometimes(self.p, coin, lambda: self._jitter(image, jitter_seed), image)
+        return sometimes(self.p, coin, lambda: self._jitter(image, jitter_seed), image)
 
     def _jitter(self, image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         return image_ops.random_color_jitter(
@@ -181,7 +181,7 @@ class Grayscale(Configured):
         """`image` or its grey form, of as many channels."""
         image = image_ops.to_float(image)
         coin = image_ops.uniforms(seed, 1)[0]
-        return _sometimes(self.p, coin, lambda: image_ops.grayscale(image), image)
+        return sometimes(self.p, coin, lambda: image_ops.grayscale(image), image)
 
 
 @keras.saving.register_keras_serializable("keras_ssl")
@@ -219,7 +219,7 @@ class GaussianBlur(Configured):
         kernel_size = self.kernel_size or image.shape[0] // 10
         draws = image_ops.uniforms(seed, 2)
         sigma = self.sigma[0] + (self.sigma[1] - self.sigma[0]) * draws[1]
-        return _sometimes(
+        return sometimes(
             self.p, draws[0], lambda: image_ops.gaussian_blur(image, sigma, kernel_size), image
         )
 
@@ -239,4 +239,4 @@ class Solarize(Configured):
         """`image`, solarised or not."""
         image = image_ops.to_float(image)
         coin = image_ops.uniforms(seed, 1)[0]
-        return _sometimes(self.p, coin, lambda: image_ops.solarize(image, self.threshold), image)
+        return sometimes(self.p, coin, lambda: image_ops.solarize(image, self.threshold), image)

@@ -17,6 +17,10 @@ OPS = [
     views.Grayscale(),
     views.GaussianBlur(kernel_size=3),
     views.Solarize(),
+    views.QuarterTurns(),
+    views.Cutout(),
+    views.GaussianNoise(),
+    views.Sobel(0.5),
 ]
 
 
