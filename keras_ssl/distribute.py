@@ -49,7 +49,8 @@ def all_gather(x):
     gathered = context.all_gather(tf.identity(x), axis=0)
     rows = None if x.shape[0] is None else x.shape[0] * num_replicas()
     gathered.set_shape((rows, *x.shape[1:]))
-    return gathered
+    # Where rows are picked from it, its gradient is sparse, which collectives cannot sum.
+    return tf.custom_gradient(lambda dense: (dense, tf.convert_to_tensor))(gathered)
 
 
 def local_rows(x):

@@ -6,7 +6,17 @@ In all of them `weight_decay` is an L2 term in the gradient; in Keras' own it is
 from keras_ssl.optimizers.adam import Adam
 from keras_ssl.optimizers.lars import LARS
 from keras_ssl.optimizers.players import Players, inner
-from keras_ssl.optimizers.schedules import WarmupCosine, cosine_momentum
+from keras_ssl.optimizers.schedules import WarmupCosine, WarmupDrops, cosine_momentum
 from keras_ssl.optimizers.sgd import LARC, SGD
 
-__all__ = ["Adam", "LARC", "LARS", "Players", "SGD", "WarmupCosine", "cosine_momentum", "inner"]
+__all__ = [
+    "Adam",
+    "LARC",
+    "LARS",
+    "Players",
+    "SGD",
+    "WarmupCosine",
+    "WarmupDrops",
+    "cosine_momentum",
+    "inner",
+]

@@ -1,6 +1,7 @@
 """Schedules as functions of the step, which counts optimizer updates from 0."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -56,6 +57,46 @@ class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
         """The constructor's arguments."""
         names = ("peak", "total_steps", "warmup_steps", "floor")
         return {name: getattr(self, name) for name in names}
+
+
+@keras.saving.register_keras_serializable("keras_ssl")
+class WarmupDrops(keras.optimizers.schedules.LearningRateSchedule):
+    """Learning rate that rises linearly from 0 to its peak, and later falls in jumps.
+
+        t < W:  peak * t / W
+        t >= W: peak * factor^(number of drops at or before t)
+
+    Args:
+        peak: the largest learning rate, > 0.
+        drops: steps at which the rate is multiplied by `factor`.
+        factor: in (0, 1); 0.1 in most papers.
+        warmup_steps: W, >= 0; with 0 the run starts at the peak.
+
+    Raises:
+        ValueError: if an argument is outside its range.
+    """
+
+    def __init__(
+        self, peak: float, drops: Sequence[int], factor: float = 0.1, warmup_steps: int = 0
+    ):
+        if not peak > 0 or not 0 < factor < 1 or warmup_steps < 0:
+            raise ValueError(
+                "`peak` must be > 0, `factor` in (0, 1) and `warmup_steps` >= 0. Received: "
+                f"peak={peak}, factor={factor}, warmup_steps={warmup_steps}."
+            )
+        self.peak, self.drops, self.factor = peak, tuple(drops), factor
+        self.warmup_steps = warmup_steps
+
+    def __call__(self, step: Any) -> Any:
+        """Learning rate at `step`, a float32 scalar tensor."""
+        step = ops.cast(step, "float32")
+        passed = sum(ops.cast(step >= drop, "float32") for drop in self.drops)
+        rising = self.peak * step / max(1, self.warmup_steps)
+        return ops.where(step < self.warmup_steps, rising, self.peak * self.factor**passed)
+
+    def get_config(self) -> dict:
+        """The constructor's arguments."""
+        return {n: getattr(self, n) for n in ("peak", "drops", "factor", "warmup_steps")}
 
 
 def cosine_momentum(step: Any, total_steps: int, base: float = 0.996) -> Any:

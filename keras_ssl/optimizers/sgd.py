@@ -1,5 +1,6 @@
 """SGD with momentum and L2 in the gradient, plain and with rates adapted layer by layer."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -30,6 +31,8 @@ class SGD(keras.optimizers.Optimizer):
         weight_decay: L2 coefficient, >= 0; MoCo: 1e-4. `exclude_from_weight_decay` of the base
             class exempts variables from it.
         nesterov: whether to step along the gradient and the velocity of the next step.
+        fixed_rates: learning rates >= 0 that no schedule changes, by the first letters of the paths
+            of the variables that have them; SimSiam: {"predictor": 0.05}. None for none.
         name: name of the optimizer.
         **kwargs: as `keras.optimizers.Optimizer`: clipping, gradient accumulation, averaging of
             weights.
@@ -44,17 +47,20 @@ class SGD(keras.optimizers.Optimizer):
         momentum: float = 0.9,
         weight_decay: float = 0.0,
         nesterov: bool = False,
+        fixed_rates: Mapping[str, float] | None = None,
         name: str = "sgd",
         **kwargs: Any,
     ):
         if not 0 <= momentum < 1:
             raise ValueError(f"`momentum` must be in [0, 1). Received: momentum={momentum}.")
         check_weight_decay(weight_decay)
+        _check_rates(fixed_rates or {})
         super().__init__(
             learning_rate=learning_rate, weight_decay=weight_decay, name=name, **kwargs
         )
         self.momentum = momentum
         self.nesterov = nesterov
+        self.fixed_rates = dict(fixed_rates or {})
 
     def build(self, variables: list) -> None:
         """Make one velocity for each of `variables`."""
@@ -62,6 +68,16 @@ class SGD(keras.optimizers.Optimizer):
             return
         super().build(variables)
         self.velocities = self.add_optimizer_variables(variables, "velocity")
+        self._rates = [
+            next((r for start, r in self.fixed_rates.items() if v.path.startswith(start)), None)
+            for v in variables
+        ]
+        for start in self.fixed_rates:
+            if not any(variable.path.startswith(start) for variable in variables):
+                raise ValueError(
+                    f"`fixed_rates` must name variables. Received: {start!r}, with which the path "
+                    f"of none begins. They are {[variable.path for variable in variables]}."
+                )
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """Move one variable."""
@@ -72,7 +88,8 @@ class SGD(keras.optimizers.Optimizer):
         velocity = self.momentum * ops.cast(slot, "float32") + gradient
         step = gradient + self.momentum * velocity if self.nesterov else velocity
         self.assign(slot, ops.cast(velocity, slot.dtype))
-        rate = ops.cast(learning_rate, "float32")
+        fixed = self._rates[self._get_variable_index(variable)]
+        rate = ops.cast(learning_rate if fixed is None else fixed, "float32")
         self.assign(variable, ops.cast(weight - rate * step, variable.dtype))
 
     def _decayed(self, gradient: Any, weight: Any, decay: float) -> Any:
@@ -84,8 +101,8 @@ class SGD(keras.optimizers.Optimizer):
 
     def get_config(self) -> dict:
         """The constructor's arguments."""
-        own = {"momentum": self.momentum, "nesterov": self.nesterov}
-        return {**super().get_config(), **own}
+        own = ("momentum", "nesterov", "fixed_rates")
+        return {**super().get_config(), **{name: getattr(self, name) for name in own}}
 
 
 @keras.saving.register_keras_serializable("keras_ssl")
@@ -153,3 +170,9 @@ def check_weight_decay(weight_decay: float) -> None:
             f"`weight_decay` must be >= 0. Received: weight_decay={weight_decay}. "
             "Pass 0.0 for none."
         )
+
+
+def _check_rates(rates: Mapping[str, float]) -> None:
+    """Raise unless all rates are numbers >= 0."""
+    if not all(rate >= 0 for rate in rates.values()):
+        raise ValueError(f"`fixed_rates` must be >= 0. Received: fixed_rates={dict(rates)}.")

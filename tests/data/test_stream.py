@@ -156,3 +156,23 @@ def test_stream_is_traced_once():
 
     take(indexed(), 20, views=counting)
     assert len(traces) <= 2
+
+
+def labelled(kind):
+    numbers = np.arange(40) * 3
+    if kind == "array":
+        return data.from_array(IMAGES, numbers)
+    return data.from_dataset(tf.data.Dataset.from_tensor_slices((IMAGES, numbers)))
+
+
+@pytest.mark.parametrize("kind", ["array", "dataset"])
+def test_labels_go_with_their_images(kind):
+    for batch in take(labelled(kind), 7, labels=True):
+        np.testing.assert_array_equal(batch["label"], 3 * batch["index"])
+    assert "label" not in take(labelled(kind), 1)[0]
+
+
+@pytest.mark.parametrize("make", SOURCES)
+def test_labels_that_are_not_there_are_missed(make):
+    with pytest.raises(ValueError, match="trains with labels"):
+        data.stream(make(), VIEWS, 8, 0, labels=True)

@@ -1,0 +1,123 @@
+"""The memory bank: rows follow their images, others stay; draws are functions of the step."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_ssl.layers.memory_bank import MemoryBank
+
+
+def unit(x):
+    return x / np.linalg.norm(x, axis=-1, keepdims=True)
+
+
+def embeddings(n, width=3, seed=0):
+    return np.random.default_rng(seed).normal(size=(n, width)).astype("float32")
+
+
+def test_starts_with_random_unit_rows():
+    rows = MemoryBank(64, 16).rows.numpy()
+    np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1.0, atol=1e-5)
+    assert abs((rows @ rows.T)[~np.eye(64, dtype=bool)].mean()) < 0.05
+
+
+def test_update_is_the_normalised_mix_and_leaves_other_rows_bit_for_bit():
+    bank, v, index = MemoryBank(10, 3, momentum=0.7), 5 * embeddings(4), np.array([7, 0, 3, 9])
+    before = bank.rows.numpy()
+    np.testing.assert_array_equal(bank.look_up(index), before[index])
+    bank.update(index, v)
+    after = bank.rows.numpy()
+    np.testing.assert_allclose(after[index], unit(0.7 * before[index] + 0.3 * unit(v)), atol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(after, axis=1), 1.0, atol=1e-6)
+    others = np.setdiff1d(np.arange(10), index)
+    np.testing.assert_array_equal(after[others], before[others])
+
+
+def test_without_momentum_a_row_is_the_latest_embedding():
+    bank, v = MemoryBank(10, 3, momentum=0.0), embeddings(4)
+    bank.update(np.arange(4), v)
+    np.testing.assert_allclose(bank.rows.numpy()[:4], unit(v), atol=1e-6)
+
+
+def test_of_an_image_that_comes_twice_the_last_embedding_counts():
+    v, index = embeddings(5), np.array([2, 4, 2, 0, 4])
+    banks = [MemoryBank(6, 3) for _ in range(2)]
+    banks[1].set_weights(banks[0].get_weights())
+    banks[0].update(index, v)
+    banks[1].update(index[2:], v[2:])
+    np.testing.assert_array_equal(banks[0].rows.numpy(), banks[1].rows.numpy())
+
+
+def test_the_first_constant_is_kept():
+    bank = MemoryBank(4, 3)
+    assert float(bank.settle(5.0, keep=False)) == 5.0 and float(bank.partition.numpy()) == -1.0
+    assert float(bank.settle(7.0)) == 7.0 == float(bank.partition.numpy())
+    assert float(bank.settle(9.0)) == 7.0 == float(bank.settle(9.0, keep=False))
+    again = MemoryBank.from_config(bank.get_config())
+    again.set_weights(bank.get_weights())
+    assert float(again.settle(9.0)) == 7.0
+
+
+def scrambled(x):
+    """The hash in plain integers."""
+    for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B)):
+        x = ((x ^ (x >> shift)) * factor) & 0xFFFFFFFF
+    return x ^ (x >> 16)
+
+
+@pytest.mark.parametrize("step", [0, 3, 10**9])
+def test_draws_equal_the_hash_in_plain_integers(step):
+    start = scrambled((step + 0x9E3779B9) & 0xFFFFFFFF)
+    expected = [(scrambled((scrambled(k) + start) & 0xFFFFFFFF) >> 1) % 1000 for k in range(20)]
+    bank = MemoryBank(1000, 3)
+    assert np.array(bank.draw(step, 20)).tolist() == expected
+    assert np.array(bank.draw(tf.constant(step), 20)).tolist() == expected
+
+
+def test_draws_are_uniform_independent_and_with_replacement():
+    bank = MemoryBank(500, 2)
+    draws = np.stack([np.array(bank.draw(step, 1000)) for step in range(100)])
+    expected = draws.size / 500
+    chi = ((np.bincount(draws.ravel(), minlength=500) - expected) ** 2 / expected).sum()
+    assert draws.min() >= 0 and draws.max() < 500 and 370 < chi < 640  # 499 +- 4 deviations
+    distinct = [len(np.unique(row)) for row in draws]
+    assert abs(np.mean(distinct) - 500 * (1 - np.exp(-2))) < 3
+    for a, b in ((draws[1:], draws[:-1]), (draws[:, 1:], draws[:, :-1])):
+        assert abs(np.corrcoef(a.ravel(), b.ravel())[0, 1]) < 0.015
+
+
+def test_is_not_trained_and_takes_half_precision():
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    bank = MemoryBank(4, 3)
+    bank.update(np.array([1]), tf.constant([[0.0, 2.0, 0.0]], "bfloat16"))
+    assert not bank.trainable_variables and bank.rows.dtype == "float32"
+    assert np.linalg.norm(bank.rows.numpy()[1]) == pytest.approx(1.0, abs=1e-6)
+
+
+def test_no_step_copies_the_bank():
+    bank = MemoryBank(1000, 3)
+
+    @tf.function
+    def step(index, v):
+        bank.update(index, v)
+        return bank.look_up(index)
+
+    index = tf.constant([7, 8], tf.int64)
+    before = bank.rows.numpy()
+    after = step(index, tf.ones((2, 3)))
+    np.testing.assert_allclose(after, unit(0.5 * before[7:9] + 0.5 / 3**0.5), atol=1e-6)
+    ops = step.get_concrete_function(index, tf.ones((2, 3))).graph.get_operations()
+    assert any(op.type == "ResourceScatterUpdate" for op in ops)
+    large = {op for op in ops for output in op.outputs if 1000 in output.shape}
+    assert all(op.type == "ReadVariableOp" for op in large)
+    assert not any(output.consumers() for op in large for output in op.outputs)
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [((0, 3), "size=0"), ((4, 0), "width=0"), ((4, 3, 1.0), "momentum=1.0")],
+)
+def test_wrong_arguments(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        MemoryBank(*arguments)
