@@ -20,20 +20,47 @@ from keras_ssl import (
 )
 from keras_ssl.engine import SSLModel
 from keras_ssl.export import export_encoder
-from keras_ssl.methods import BYOL, VAE, BiGAN, MoCo, RotNet, SimCLR, SwAV, create
+from keras_ssl.methods import (
+    BYOL,
+    CMC,
+    DCL,
+    NNCLR,
+    VAE,
+    WMSE,
+    BarlowTwins,
+    BiGAN,
+    InstDisc,
+    MoCo,
+    RotNet,
+    SimCLR,
+    SimSiam,
+    SupCon,
+    SwAV,
+    VICReg,
+    create,
+)
 from keras_ssl.runs import pretrain
 
 __version__ = "0.1.0"
 
 __all__ = [
     "BYOL",
+    "BarlowTwins",
     "BiGAN",
+    "CMC",
+    "DCL",
+    "InstDisc",
     "MoCo",
+    "NNCLR",
     "RotNet",
     "SSLModel",
     "SimCLR",
+    "SimSiam",
+    "SupCon",
     "SwAV",
     "VAE",
+    "VICReg",
+    "WMSE",
     "backbones",
     "callbacks",
     "create",

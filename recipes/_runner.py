@@ -43,6 +43,7 @@ SMOKE = {
     "epochs": 2,
     "images": 16,
     "warmup_epochs": 1,
+    "embedding_dim": 4,
 }
 
 _JUDGED = 10_000  # most images that generative methods are judged on
@@ -185,8 +186,8 @@ def _generative(model, source, test, config):
     return {f"{name}, {len(images)} {kind} images": value for name, value in figures.items()}
 
 
-def main(presets, make_model, make_views):
-    """Entry point of a recipe."""
+def main(presets, make_model, make_views, whole=None):
+    """Entry point of a recipe; `whole(config, out, data_dir)` where it is not a single run."""
 
     def start(arguments):
         if len(arguments) > 1:
@@ -203,6 +204,9 @@ def main(presets, make_model, make_views):
             )
         except ValueError as error:
             raise app.UsageError(str(error)) from error
+        if whole is not None:
+            whole(config, flags.FLAGS.out, flags.FLAGS.data_dir)
+            return
         run(
             config,
             make_model,

@@ -255,13 +255,22 @@ def test_create_takes_names_in_any_spelling():
 def test_public_names():
     assert sorted(keras_ssl.__all__) == [
         "BYOL",
+        "BarlowTwins",
         "BiGAN",
+        "CMC",
+        "DCL",
+        "InstDisc",
         "MoCo",
+        "NNCLR",
         "RotNet",
         "SSLModel",
         "SimCLR",
+        "SimSiam",
+        "SupCon",
         "SwAV",
         "VAE",
+        "VICReg",
+        "WMSE",
         "backbones",
         "callbacks",
         "create",
@@ -286,3 +295,16 @@ def test_readme_example(tmp_path, monkeypatch):
     assert example.count("\n") <= 8
     exec(compile(example, "README.md", "exec"), {})
     assert (tmp_path / "encoder" / "saved_model.pb").exists()
+
+
+def test_methods_with_a_bank_are_told_the_number_of_images(tmp_path):
+    options = {"epochs": 1, "batch_size": 16, "backbone": "small_conv", "verbose": 0}
+    run = keras_ssl.pretrain("instdisc", images(32), tmp_path / "run", monitor=False, **options)
+    assert run.model.num_images == 32
+    options["method_options"] = {"num_images": 30}
+    with pytest.raises(ValueError, match="num_images=30 and 32 images"):
+        keras_ssl.pretrain("instdisc", images(32), tmp_path / "other", **options)
+    with pytest.raises(ValueError, match="trains with labels"):
+        del options["method_options"]
+        keras_ssl.pretrain("supcon", images(32), tmp_path / "other", **options)
+    assert not (tmp_path / "other").exists()

@@ -5,25 +5,49 @@ They return a scalar; those of `likelihood` one number an image.
 
 from keras_ssl.losses.adversarial import discriminator_loss, joint_generator_loss
 from keras_ssl.losses.clustering import code_cross_entropy, swapped_prediction
-from keras_ssl.losses.contrastive import info_nce, nt_xent
+from keras_ssl.losses.contrastive import (
+    decoupled_contrastive,
+    info_nce,
+    inter_view_nce,
+    nt_xent,
+    supervised_contrastive,
+)
 from keras_ssl.losses.likelihood import (
     bernoulli,
     discretized_logistic,
     gaussian,
     kl_standard_normal,
 )
+from keras_ssl.losses.noise_contrastive import (
+    memory_cross_entropy,
+    memory_scores,
+    noise_contrastive,
+    partition_estimate,
+)
+from keras_ssl.losses.redundancy import barlow_twins, vicreg
 from keras_ssl.losses.regression import negative_cosine
+from keras_ssl.losses.whitening import whitened_mse
 
 __all__ = [
+    "barlow_twins",
     "bernoulli",
     "code_cross_entropy",
+    "decoupled_contrastive",
     "discretized_logistic",
     "discriminator_loss",
     "gaussian",
     "info_nce",
+    "inter_view_nce",
     "joint_generator_loss",
     "kl_standard_normal",
+    "memory_cross_entropy",
+    "memory_scores",
     "negative_cosine",
+    "noise_contrastive",
     "nt_xent",
+    "partition_estimate",
+    "supervised_contrastive",
     "swapped_prediction",
+    "vicreg",
+    "whitened_mse",
 ]

@@ -3,16 +3,45 @@
 import inspect
 
 from keras_ssl import backbones
+from keras_ssl.methods.barlow_twins import BarlowTwins
 from keras_ssl.methods.bigan import BiGAN
 from keras_ssl.methods.byol import BYOL
+from keras_ssl.methods.cmc import CMC
+from keras_ssl.methods.dcl import DCL
+from keras_ssl.methods.instdisc import InstDisc
 from keras_ssl.methods.moco import MoCo
+from keras_ssl.methods.nnclr import NNCLR
 from keras_ssl.methods.rotnet import RotNet
 from keras_ssl.methods.simclr import SimCLR
+from keras_ssl.methods.simsiam import SimSiam
+from keras_ssl.methods.supcon import SupCon
 from keras_ssl.methods.swav import SwAV
 from keras_ssl.methods.vae import VAE
+from keras_ssl.methods.vicreg import VICReg
+from keras_ssl.methods.wmse import WMSE
 from keras_ssl.names import near
 
-METHODS = {cls.__name__.lower(): cls for cls in (BYOL, BiGAN, MoCo, RotNet, SimCLR, SwAV, VAE)}
+METHODS = {
+    cls.__name__.lower(): cls
+    for cls in (
+        BYOL,
+        BarlowTwins,
+        BiGAN,
+        CMC,
+        DCL,
+        InstDisc,
+        MoCo,
+        NNCLR,
+        RotNet,
+        SimCLR,
+        SimSiam,
+        SupCon,
+        SwAV,
+        VAE,
+        VICReg,
+        WMSE,
+    )
+}
 
 
 def create(name, input_shape=(224, 224, 3), backbone="resnet18", **options):
@@ -59,4 +88,24 @@ def _named(name):
     return METHODS[key]
 
 
-__all__ = ["BYOL", "BiGAN", "METHODS", "MoCo", "RotNet", "SimCLR", "SwAV", "VAE", "create"]
+__all__ = [
+    "BYOL",
+    "BarlowTwins",
+    "BiGAN",
+    "CMC",
+    "DCL",
+    "InstDisc",
+    "METHODS",
+    "MoCo",
+    "NNCLR",
+    "RotNet",
+    "SimCLR",
+    "SimSiam",
+    "SupCon",
+    "SwAV",
+    "VAE",
+    "VICReg",
+    "WMSE",
+    "create",
+    "with_num_images",
+]

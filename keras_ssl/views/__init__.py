@@ -3,7 +3,7 @@
 from keras_ssl.views.compose import Compose, MultiCrop, Rotations, SingleView, TwoViews
 from keras_ssl.views.distortions import Cutout, GaussianNoise, QuarterTurns, Sobel
 from keras_ssl.views.noise import WithNoise
-from keras_ssl.views.presets import byol, moco, plain, rotnet, simclr, swav
+from keras_ssl.views.presets import byol, cmc, instdisc, moco, plain, rotnet, simclr, swav, wmse
 from keras_ssl.views.transforms import (
     CenterCrop,
     ColorJitter,
@@ -35,9 +35,12 @@ __all__ = [
     "TwoViews",
     "WithNoise",
     "byol",
+    "cmc",
+    "instdisc",
     "moco",
     "plain",
     "rotnet",
     "simclr",
     "swav",
+    "wmse",
 ]

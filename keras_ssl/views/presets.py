@@ -88,6 +88,43 @@ def moco(image_size: int | Sequence[int], version: int = 2) -> TwoViews:
     return TwoViews(Compose([crop, *softer, GaussianBlur(0.5), HorizontalFlip()]))
 
 
+def instdisc(image_size: int | Sequence[int]) -> SingleView:
+    """InstDisc's one view: crop, grey, colour, flip.
+
+    Crop of 20-100 % of the area, bilinear; grey 0.2; jitter (0.4, 0.4, 0.4, 0.4) always; flip 0.5,
+    and none up to 64 px, as in the authors' script for CIFAR-10.
+
+    Wu et al. 2018, https://arxiv.org/abs/1805.01978 (section 4). Departures from the authors' code:
+    images stay in [0, 1], as the backbone normalises.
+
+    Args:
+        image_size: pixels of the view, one number or (height, width).
+
+    Raises:
+        ValueError: when `image_size` is no size.
+    """
+    size = check_size("image_size", image_size)
+    crop = RandomResizedCrop(size, scale=(0.2, 1.0), interpolation="bilinear")
+    ops = [crop, Grayscale(0.2), ColorJitter(0.4, 0.4, 0.4, 0.4, p=1.0)]
+    return SingleView(Compose(ops if is_small(size) else [*ops, HorizontalFlip()]))
+
+
+def cmc(image_size: int | Sequence[int]) -> SingleView:
+    """CMC's one view, from which lightness and colours are taken: crop of 8-100 %, flip.
+
+    Tian et al. 2019, https://arxiv.org/abs/1906.05849 (section 4.1). Departures from the authors'
+    code: images stay RGB in [0, 1]; the method takes them apart.
+
+    Args:
+        image_size: pixels of the view, one number or (height, width).
+
+    Raises:
+        ValueError: when `image_size` is no size.
+    """
+    crop = RandomResizedCrop(check_size("image_size", image_size), interpolation="bilinear")
+    return SingleView(Compose([crop, HorizontalFlip()]))
+
+
 def byol(image_size: int | Sequence[int]) -> TwoViews:
     """BYOL's two views, drawn differently: one always blurred, one sometimes solarised.
 
@@ -209,3 +246,29 @@ def plain(image_size: int | Sequence[int], flip: bool = True) -> SingleView:
     """
     ops = [CenterCrop(check_size("image_size", image_size))]
     return SingleView(Compose([*ops, HorizontalFlip()] if flip else ops))
+
+
+def wmse(image_size: int | Sequence[int], num_views: int = 2) -> MultiCrop:
+    """W-MSE's views: colour jitter and grey, then crop and flip.
+
+    Jitter (0.4, 0.4, 0.4, 0.1) with probability 0.8; grey 0.1; crop of 20-100 % of the area,
+    bicubic; flip 0.5. Ermolov et al. 2021, https://arxiv.org/abs/2007.06346 (section 5.1).
+    Departures from the authors' code: images stay in [0, 1], as the backbone normalises.
+
+    Args:
+        image_size: pixels of the views, one number or (height, width).
+        num_views: how many, >= 2; the paper's are 2 and 4.
+
+    Raises:
+        ValueError: when `image_size` is no size, or there are fewer than two views.
+    """
+    if num_views < 2:
+        raise ValueError(f"`num_views` must be >= 2. Received: num_views={num_views}.")
+    size = check_size("image_size", image_size)
+    pipeline = [
+        ColorJitter(0.4, 0.4, 0.4, 0.1, p=0.8),
+        Grayscale(0.1),
+        RandomResizedCrop(size, scale=(0.2, 1.0)),
+        HorizontalFlip(),
+    ]
+    return MultiCrop([Compose(pipeline)], [num_views])

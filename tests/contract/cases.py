@@ -3,12 +3,14 @@
 import dataclasses
 from collections.abc import Callable
 
+import keras
 import numpy as np
 import tensorflow as tf
 from toys import images, tiny_backbone
 
 import keras_ssl
 from keras_ssl import data
+from keras_ssl.layers import heads
 
 SHAPE, BATCH, COUNT = (8, 8, 3), 16, 48
 
@@ -24,16 +26,44 @@ class Case:
     rate: float = 0.1
 
 
+def head(output_norm):
+    """A projector of two layers that costs little."""
+    return heads.mlp(8, (32, 16), output_norm=output_norm, kernel_initializer="lecun_normal")
+
+
 CASES = {
+    "BarlowTwins": Case(lambda: keras_ssl.BarlowTwins(tiny_backbone(), head(None)), rate=0.03),
     "BiGAN": Case(lambda: keras_ssl.BiGAN(tiny_backbone(), latent_dim=6)),
     "BYOL": Case(lambda: keras_ssl.BYOL(tiny_backbone(), momentum=0.9), rate=0.02),
+    "CMC": Case(
+        lambda: keras_ssl.CMC(tiny_backbone(), COUNT, temperature=0.3, num_negatives=16), rate=0.01
+    ),
+    "DCL": Case(lambda: keras_ssl.DCL(tiny_backbone(), temperature=0.2)),
+    "InstDisc": Case(
+        lambda: keras_ssl.InstDisc(tiny_backbone(), COUNT, temperature=0.5, num_negatives=16),
+        rate=0.03,
+    ),
     "MoCo": Case(lambda: keras_ssl.MoCo(tiny_backbone(), queue_size=40, momentum=0.9)),
+    "NNCLR": Case(
+        lambda: keras_ssl.NNCLR(tiny_backbone(), head("scale"), queue_size=40), rate=0.03
+    ),
     "RotNet": Case(lambda: keras_ssl.RotNet(tiny_backbone())),
     "SimCLR": Case(lambda: keras_ssl.SimCLR(tiny_backbone())),
+    "SimSiam": Case(lambda: keras_ssl.SimSiam(tiny_backbone(), head("plain")), rate=0.003),
+    "SupCon": Case(lambda: keras_ssl.SupCon(tiny_backbone()), rate=0.005),
     "SwAV": Case(
         lambda: keras_ssl.SwAV(tiny_backbone(), num_prototypes=20, freeze_steps=1), rate=0.03
     ),
     "VAE": Case(lambda: keras_ssl.VAE(tiny_backbone(), latent_dim=6), rate=1e-5),
+    "VICReg": Case(lambda: keras_ssl.VICReg(tiny_backbone(), head(None)), rate=0.002),
+    "WMSE": Case(
+        lambda: keras_ssl.WMSE(
+            tiny_backbone(),
+            keras.Sequential([keras.Input((8,)), keras.layers.Dense(3)]),
+            slice_size=8,
+        ),
+        rate=0.03,
+    ),
 }
 
 

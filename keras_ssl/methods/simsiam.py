@@ -1,0 +1,127 @@
+"""SimSiam: predict another view's projection by the same network, held still for the gradient.
+
+Chen and He 2021, https://arxiv.org/abs/2011.10566 (sections 3 and 4, appendix D for CIFAR-10).
+Departures from the authors' code: the views up to 64 px are those of MoCo's CIFAR-10 demo, whose
+crops begin at 8 % of the area (theirs at 20 %); Dense layers start from Keras' distributions.
+"""
+
+import keras
+from keras import ops
+
+from keras_ssl import backbones, distribute, losses, optimizers, views
+from keras_ssl.engine import SSLModel
+from keras_ssl.layers import batch_norm, heads
+from keras_ssl.ops import is_small, l2_normalize
+
+
+@keras.saving.register_keras_serializable("keras_ssl")
+class SimSiam(SSLModel):
+    """Predict, from each view, the projection of the other one, without negatives or a teacher.
+
+    With z_v = projector(backbone(view v)), p_v = predictor(z_v), the negative cosine D and sg that
+    lets no gradient through (paper, equations 1 to 4),
+
+        L = D(p_1, sg z_2) / 2 + D(p_2, sg z_1) / 2,    D(p, z) = -mean_i cosine(p_i, z_i),
+
+    from -1 to 1. Nothing but sg keeps it from the solution in which all outputs coincide and L is
+    -1. Views pass the networks one after the other, each with batch statistics of its own.
+
+    Args:
+        backbone: a `keras_ssl.backbones.Backbone`, or any image `keras.Model`, which is adopted.
+        projector: `keras.Model` from features to projections; by default three Dense layers, two of
+            the features' width and one of 2048, each followed by batch normalisation, the last
+            without gain and offset, the others by ReLU; up to 64 px two layers of 2048.
+        predictor: `keras.Model` from projections to projections; by default a bottleneck of a
+            quarter of their width, with batch normalisation and ReLU inside.
+        use_predictor: whether there is a predictor; without it p_v = z_v (section 4.2).
+        stop_gradient: whether targets are held still; if not, outputs collapse (section 4.1).
+        symmetric: whether both orders of the views count; if not, L = D(p_1, sg z_2) (section 4.6).
+        **kwargs: as `keras.Model`.
+
+    Batch:
+        views: tuple of two float tensors `(batch, height, width, channels)` in [0, 1].
+
+    Raises:
+        ValueError: if a predictor is given and `use_predictor` is False.
+    """
+
+    def __init__(
+        self,
+        backbone,
+        projector=None,
+        predictor=None,
+        use_predictor=True,
+        stop_gradient=True,
+        symmetric=True,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if predictor is not None and not use_predictor:
+            raise ValueError(
+                "`use_predictor` must be True where `predictor` is given. Received: "
+                f"use_predictor={use_predictor}, predictor={predictor}. Leave one of them out."
+            )
+        self.backbone = backbones.adopt(backbone)
+        if projector is None:
+            width = self.backbone.feature_dim
+            widths = (2048, 2048) if is_small(self.image_shape) else (width, width, 2048)
+            projector = heads.mlp(width, widths, output_norm="plain")
+        self.projector = projector
+        if use_predictor and predictor is None:
+            predictor = _bottleneck(self.projector.output_shape[-1])
+        self.predictor = predictor
+        self.use_predictor = use_predictor
+        self.stop_gradient = stop_gradient
+        self.symmetric = symmetric
+
+    def compute_losses(self, batch, training):
+        """Negative cosines of predictions and projections of the global batch."""
+        z1, z2 = (self._project(view, training) for view in batch["views"])
+        loss = self._distance(z1, z2, training)
+        if self.symmetric:
+            loss = 0.5 * loss + 0.5 * self._distance(z2, z1, training)
+        return {"loss": loss}
+
+    def embed(self, images):
+        """Unit-length projections in inference mode."""
+        return l2_normalize(self._project(images, training=False))
+
+    def default_views(self, image_size):
+        """The views of MoCo v2: crop, colour jitter, grey, flip, and above 64 px blur."""
+        return views.moco(image_size, version=2)
+
+    def default_optimizer(self, total_steps, batch_size):
+        """SGD with L2 on all variables, cosine to zero, but a constant rate for the predictor.
+
+        Learning rate 0.05 * batch / 256, weight decay 1e-4 (section 3); up to 64 px 0.03 and 5e-4
+        (appendix D). There is no warm-up.
+        """
+        small = is_small(self.image_shape)
+        peak = (0.03 if small else 0.05) * batch_size / 256
+        predictor = self.predictor.trainable_variables if self.use_predictor else []
+        return optimizers.SGD(
+            optimizers.WarmupCosine(peak, total_steps),
+            momentum=0.9,
+            weight_decay=5e-4 if small else 1e-4,
+            fixed_rates={variable.path: peak for variable in predictor},
+        )
+
+    def _project(self, images, training):
+        return self.projector(self.backbone(images, training=training), training=training)
+
+    def _distance(self, z, target, training):
+        """D of the prediction from `z` and of `target`."""
+        p = self.predictor(z, training=training) if self.use_predictor else z
+        p, target = distribute.all_gather(p), distribute.all_gather(target)
+        if self.stop_gradient:
+            return losses.negative_cosine(p, target)
+        return -ops.mean(ops.sum(l2_normalize(p) * l2_normalize(target), axis=-1))
+
+
+def _bottleneck(width):
+    """Dense, batch normalisation, ReLU, Dense with an offset: the one Dense layer that has one."""
+    inputs = keras.Input((width,), name="predictor_input")
+    x = keras.layers.Dense(max(1, width // 4), use_bias=False, name="predictor_dense1")(inputs)
+    x = keras.layers.ReLU(name="predictor_relu1")(batch_norm(name="predictor_bn1")(x))
+    x = keras.layers.Dense(width, name="predictor_dense2")(x)
+    return keras.Model(inputs, x, name="predictor")

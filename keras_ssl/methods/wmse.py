@@ -1,0 +1,112 @@
+"""W-MSE: whiten the embeddings of a batch, then bring those of an image's views together.
+
+Ermolov, Siarohin, Sangineto, Sebe 2021, https://arxiv.org/abs/2007.06346. Departures from the
+authors' code: slices are cut from the global batch, so that the loss does not depend on the number
+of replicas; the permutations are 64 that are used in turn.
+"""
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_ssl import backbones, distribute, losses, optimizers, views
+from keras_ssl.engine import SSLModel
+from keras_ssl.layers import heads
+from keras_ssl.ops import l2_normalize
+
+_PERMUTATIONS = 64  # orders of a batch that are drawn, and used in turn
+
+
+@keras.saving.register_keras_serializable("keras_ssl")
+class WMSE(SSLModel):
+    """Mean squared distance of views in a space whose covariance is the identity.
+
+    With h_v the projections of view v, W the whitening of a slice of the batch by its own mean and
+    covariance (Cholesky), and z = W(h) / |W(h)|,
+
+        L = 2 / (V (V - 1)) sum_{u < v} 1/N sum_i |z_ui - z_vi|^2.
+
+    Whitened embeddings cannot collapse, so there are neither negatives nor a stopped gradient. All
+    views are cut into the same slices, of images in another order at each step.
+
+    Args:
+        backbone: a `keras_ssl.backbones.Backbone`, or any image `keras.Model`, which is adopted.
+        projector: `keras.Model` from features to embeddings; by default Dense 1024, batch
+            normalisation, ReLU, Dense 64, with biases.
+        slice_size: images whitened together; by default twice the width of the embeddings. Must
+            divide the global batch.
+        iterations: permutations a step, whose losses are averaged.
+        num_views: V, for the default views.
+        **kwargs: as `keras.Model`.
+
+    Batch:
+        views: tuple of V float tensors `(batch, height, width, channels)` in [0, 1].
+
+    Raises:
+        ValueError: if a number is out of range; at the first step, if `slice_size` does not divide
+            the batch.
+    """
+
+    def __init__(
+        self, backbone, projector=None, slice_size=None, iterations=1, num_views=2, **kwargs
+    ):
+        super().__init__(**kwargs)
+        if iterations < 1 or num_views < 2:
+            raise ValueError(
+                "`iterations` must be >= 1 and `num_views` >= 2. "
+                f"Received: iterations={iterations}, num_views={num_views}."
+            )
+        self.iterations, self.num_views = iterations, num_views
+        self.backbone = backbones.adopt(backbone)
+        self.projector = projector or heads.mlp(
+            self.backbone.feature_dim,
+            (1024, 64),
+            output_norm=None,
+            use_bias=True,
+            kernel_initializer="glorot_uniform",
+        )
+        width = self.projector.output_shape[-1]
+        self.slice_size = 2 * width if slice_size is None else slice_size
+        if self.slice_size <= width:
+            raise ValueError(
+                f"`slice_size` must exceed the width of the embeddings, {width}. "
+                f"Received: slice_size={slice_size}. Twice the width is the authors' choice."
+            )
+
+    def compute_losses(self, batch, training):
+        """The distance of whitened embeddings over all slices of the global batch."""
+        embeddings = []
+        for view in batch["views"]:
+            h = self.projector(self.backbone(view, training=training), training=training)
+            embeddings.append(distribute.all_gather(ops.cast(h, "float32")))
+        orders = self._orders(embeddings[0].shape[0])
+        return {"loss": losses.whitened_mse(embeddings, self.slice_size, orders)}
+
+    def embed(self, images):
+        """Projections in inference mode, of unit length and not whitened: that takes a batch."""
+        features = self.backbone(images, training=False)
+        return l2_normalize(self.projector(features, training=False))
+
+    def default_views(self, image_size):
+        """`num_views` views, coloured before they are cropped (the authors' code)."""
+        return views.wmse(image_size, num_views=self.num_views)
+
+    def default_optimizer(self, total_steps, batch_size):
+        """Adam, L2 of 1e-6 in the gradient; 3e-3, a fifth of it in the last 5 and 2.5 % each.
+
+        Warmed up over 500 steps (a tenth of the run, if that is less). Section 5.1.
+        """
+        schedule = optimizers.WarmupDrops(
+            3e-3,
+            drops=(int(0.95 * total_steps), int(0.975 * total_steps)),
+            factor=0.2,
+            warmup_steps=min(500, total_steps // 10),
+        )
+        return optimizers.Adam(schedule, weight_decay=1e-6)
+
+    def _orders(self, size):
+        """Permutations `(iterations, size)` of the global batch, others at each step."""
+        generator = np.random.default_rng(size)
+        shape = (_PERMUTATIONS, self.iterations)
+        orders = [[generator.permutation(size) for _ in range(shape[1])] for _ in range(shape[0])]
+        return ops.take(np.array(orders, "int32"), self.step % _PERMUTATIONS, axis=0)

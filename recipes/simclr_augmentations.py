@@ -1,0 +1,130 @@
+r"""SimCLR's study of augmentations: which pairs of them make a good task?
+
+Chen et al. 2020, https://arxiv.org/abs/2002.05709, section 3.1 and figure 5.
+
+    python -m recipes.simclr_augmentations --preset=cifar10_small --data_dir=path/to/tfds \
+        --out=runs/augmentations
+
+One view is the image itself; the other goes through two operations, one after the other, or through
+one alone (the diagonal). Each pair is a run in a folder of its own below `--out`, so that a killed
+study goes on where it was; `heat_map.csv` and `heat_map.png` hold the linear probe's accuracy of
+every pair. In the paper crop with colour stands out, and no operation alone is enough.
+
+Not run yet. `cifar10_small` is a small budget of our own: few images, a small network, few epochs,
+Adam. Departures from the paper: images that have one size already are not cropped at random before
+(its images differ in size); sizes of the distortions are ours.
+"""
+
+import csv
+import dataclasses
+import itertools
+import json
+import pathlib
+
+import keras
+from matplotlib.figure import Figure
+
+from keras_ssl import SimCLR, backbones, views
+from recipes import _runner
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Settings of every run; `first` and `second` name the pair."""
+
+    data: str = "cifar10"
+    images: int = 0  # of the training split; 0 for all
+    image_size: int = 32
+    backbone: str = "resnet18"
+    first: str = "crop"
+    second: str = "colour"
+    batch_size: int = 256
+    epochs: int = 100
+    learning_rate: float = 1e-3
+    warmup_epochs: int = 5
+    temperature: float = 0.2
+    seed: int = 0
+
+
+PRESETS = {
+    "cifar10_small": Config(
+        images=5_000,
+        backbone="small_conv",
+        batch_size=128,
+        epochs=10,
+        learning_rate=3e-3,
+        warmup_epochs=1,
+    ),
+    "cifar10": Config(),
+}
+
+FORMS = {
+    "crop": lambda size: views.RandomResizedCrop(size),
+    "cutout": lambda size: views.Cutout(),
+    "colour": lambda size: views.Compose(
+        [views.ColorJitter(0.8, 0.8, 0.8, 0.2, p=0.8), views.Grayscale(0.2)]
+    ),
+    "sobel": lambda size: views.Sobel(),
+    "noise": lambda size: views.GaussianNoise(),
+    "blur": lambda size: views.GaussianBlur(1.0, kernel_size=max(3, size[0] // 10)),
+    "rotation": lambda size: views.QuarterTurns(),
+}
+
+
+def make_views(config):
+    """The image itself, and the image after the pair."""
+    size = (config.image_size, config.image_size)
+    for name in (config.first, config.second):
+        if name not in FORMS:
+            raise ValueError(f"`first` and `second` must be of {list(FORMS)}. Received: {name!r}.")
+    pair = [FORMS[name](size) for name in dict.fromkeys((config.first, config.second))]
+    plain = views.CenterCrop(size)
+    return views.TwoViews(views.Compose([plain]), views.Compose([plain, *pair]))
+
+
+def make_model(config, num_images):
+    """SimCLR with its optimizer."""
+    shape = (config.image_size, config.image_size, 3)
+    model = SimCLR(backbones.get(config.backbone, shape), temperature=config.temperature)
+    model.compile(keras.optimizers.Adam(_runner.warmup_cosine(config, num_images)))
+    return model
+
+
+def study(config, out, data_dir=None):
+    """Run every pair below `out`; writes and returns the heat map, rows being the first."""
+    out, names = pathlib.Path(out), list(FORMS)
+    found = {}
+    for first, second in itertools.product(names, names):
+        folder = out / f"{first}-{second}"
+        if not (folder / "result.json").exists():
+            pair = dataclasses.replace(config, first=first, second=second)
+            _runner.run(pair, make_model, make_views, folder, data_dir)
+            keras.backend.clear_session()
+        figures = json.loads((folder / "result.json").read_text())["figures"]
+        found[first, second] = float(figures["linear probe, trained encoder"])
+    table = [[found[first, second] for second in names] for first in names]
+    with open(out / "heat_map.csv", "w", newline="") as file:
+        csv.writer(file).writerows(
+            [["first", *names], *([n, *row] for n, row in zip(names, table))]
+        )
+    draw(table, names, out / "heat_map.png")
+    return table
+
+
+def draw(table, names, path):
+    """The heat map as a picture: accuracy in percent in each cell."""
+    figure = Figure(figsize=(7, 6), layout="constrained")
+    axes = figure.subplots()
+    picture = axes.imshow(table, cmap="viridis")
+    for axis, label in ((axes.xaxis, "second"), (axes.yaxis, "first")):
+        axis.set_ticks(range(len(names)), names)
+        axis.set_label_text(label)
+    for row, column in itertools.product(range(len(names)), repeat=2):
+        text = f"{100 * table[row][column]:.1f}"
+        axes.text(column, row, text, ha="center", va="center", color="white")
+    figure.colorbar(picture, label="linear probe, accuracy")
+    figure.savefig(path, dpi=120)
+
+
+if __name__ == "__main__":
+    _runner.main(PRESETS, make_model, make_views, whole=study)
