@@ -41,7 +41,7 @@ setup(
         "jax": JAX,
         "onnx": ["tf2onnx>=1.17", "onnx>=1.17"],
         "peers": ["torch>=2.8", "lightly>=1.5"],
-        "dev": ["pytest>=8", "ruff>=0.14", *JAX, *HUB],
+        "dev": ["pytest>=8", "pytest-xdist>=3.6", "ruff>=0.14", *JAX, *HUB],
     },
     entry_points={"console_scripts": ["keras-ssl = keras_ssl.cli:main"]},
     classifiers=[

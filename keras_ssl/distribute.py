@@ -65,6 +65,24 @@ def local_rows(x):
     return rows
 
 
+def read_rows(variable, indices):
+    """Rows of `variable` that `indices` name, at the cost of these rows.
+
+    `keras.ops.take` reads all of a TensorFlow variable whenever the step writes to it, too; of one
+    whose rows are written that is a copy.
+
+    Args:
+        variable: `keras.Variable` `(size, ...)`, made with `aggregation="none"` if it is written.
+        indices: integer tensor of any shape, in [0, size).
+
+    Returns:
+        Tensor `(*indices.shape, ...)`.
+    """
+    if _TENSORFLOW:
+        return tf.gather(_own_copy(variable), indices)
+    return keras.ops.take(variable, indices, axis=0)
+
+
 def write_rows(variable, indices, rows) -> None:
     """Write `rows` over those rows of `variable` that `indices` name, at the cost of these rows.
 
@@ -78,12 +96,17 @@ def write_rows(variable, indices, rows) -> None:
     """
     rows = keras.ops.cast(rows, variable.dtype)
     if _TENSORFLOW:
-        copies = tf.distribute.get_strategy().experimental_local_results(variable.value)
-        context = _replica_context()
-        replica = tf.get_static_value(context.replica_id_in_sync_group) if context else 0
-        copies[replica % len(copies)].scatter_update(tf.IndexedSlices(rows, indices))
+        _own_copy(variable).scatter_update(tf.IndexedSlices(rows, indices))
     else:
         variable.assign(keras.ops.scatter_update(variable, indices[:, None], rows))
+
+
+def _own_copy(variable):
+    """The copy that this replica holds, a `tf.Variable`."""
+    copies = tf.distribute.get_strategy().experimental_local_results(variable.value)
+    context = _replica_context()
+    replica = tf.get_static_value(context.replica_id_in_sync_group) if context else 0
+    return copies[replica % len(copies)]
 
 
 def replica_mean(x):

@@ -72,8 +72,8 @@ def make_views(config):
     return views.moco((config.image_size, config.image_size), version=2)
 
 
-def make_model(config, num_images):
-    """The method with its optimizer and schedule."""
+def make_model(config, num_images, variant=None):
+    """The method with its optimizer and schedule; `variant` are more arguments of the method."""
     shape = (config.image_size, config.image_size, 3)
     if config.backbone.startswith("resnet"):
         backbone = getattr(backbones, config.backbone)(shape, zero_init_residual=True)
@@ -81,7 +81,7 @@ def make_model(config, num_images):
         backbone = backbones.get(config.backbone, shape)
     widths = (config.width,) * config.layers
     projector = heads.mlp(backbone.feature_dim, widths, output_norm="plain")
-    model = SimSiam(backbone, projector)
+    model = SimSiam(backbone, projector, **(variant or {}))
     schedule = _runner.warmup_cosine(config, num_images)
     if config.optimizer == "adam":
         optimizer = keras.optimizers.Adam(schedule)
@@ -90,7 +90,7 @@ def make_model(config, num_images):
             schedule,
             momentum=0.9,
             weight_decay=config.weight_decay,
-            fixed_rates={"predictor": config.learning_rate},
+            fixed_rates={"predictor": config.learning_rate} if model.use_predictor else None,
         )
     model.compile(optimizer)
     return model

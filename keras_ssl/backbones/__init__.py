@@ -5,12 +5,14 @@ from keras_ssl.backbones.backbone import Backbone
 from keras_ssl.backbones.catalog import NAMES, get
 from keras_ssl.backbones.resnet import resnet18, resnet34, resnet50
 from keras_ssl.backbones.small_conv import small_conv
+from keras_ssl.backbones.towers import channel_towers
 from keras_ssl.backbones.vit import vit_base, vit_small, vit_tiny
 
 __all__ = [
     "NAMES",
     "Backbone",
     "adopt",
+    "channel_towers",
     "get",
     "resnet18",
     "resnet34",

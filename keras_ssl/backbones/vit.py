@@ -6,6 +6,10 @@ final norm; no dropout. Kernels, class token and positions start as normal numbe
 deviation 0.02, cut at two deviations. Departures from DeiT's code: the kernel of the patches starts
 like the others; no stochastic depth.
 
+The networks of MoCo v3 (Chen, Xie, He 2021, https://arxiv.org/abs/2104.02057) start otherwise:
+
+    vit_small(heads=12, positions="sincos", initializer="glorot_uniform", frozen_patches=True)
+
 Parameters at 224 pixels and patch 16, without a classifier: vit_tiny 5,524,416,
 vit_small 21,665,664, vit_base 85,798,656.
 """
@@ -14,26 +18,40 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
-from keras import ops
 
 from keras_ssl.backbones.backbone import Backbone, check_image_shape, normalization
+from keras_ssl.backbones.positions import POSITIONS, ClassTokenAndPositions
+
+INITIALIZERS = ("truncated_normal", "glorot_uniform")
 
 
 def vit_tiny(
     input_shape: Sequence[int] = (224, 224, 3),
     patch_size: int | None = None,
     *,
+    heads: int = 3,
+    positions: str = "learned",
+    initializer: str = "truncated_normal",
+    frozen_patches: bool = False,
     pooling: str = "cls",
     mean: float | Sequence[float] | None = 0.5,
     std: float | Sequence[float] | None = 0.25,
     name: str = "vit_tiny",
 ) -> Backbone:
-    """ViT-Ti: 12 blocks of width 192 with 3 heads.
+    """ViT-Ti: 12 blocks of width 192.
 
     Args:
         input_shape: (H, W, C) of the images, sides divisible by the patch. Other sizes can be fed
             too: positions are then resized bicubically, as in DINO's code.
         patch_size: side of a patch in pixels; None: 16 if both sides are 96 or more, else 4.
+        heads: heads of the attention, which divide the width; by default 64 wide each, as DeiT's.
+        positions: `"learned"`, or `"sincos"`: fixed waves (`sincos_positions`).
+        initializer: of kernels: `"truncated_normal"` as above, or `"glorot_uniform"`: limits
+            sqrt(6 / (fan in + fan out)), where queries, keys and values count as three matrices, a
+            patch as a vector, and the class token starts with standard deviation 1e-6.
+        frozen_patches: whether the projection of the patches stays as drawn, which steadies
+            training (MoCo v3, section 4): its layer is not trainable, and has neither gradient
+            nor weight decay.
         pooling: `"cls"` (class token) or `"avg"` (mean of the patches).
         mean: subtracted from images in [0, 1], one number or one a channel. The default brings
             images to about mean 0 and standard deviation 1, as no batch normalisation does it here;
@@ -47,38 +65,50 @@ def vit_tiny(
     Raises:
         ValueError: if the patch does not divide the sides, or an argument is not known.
     """
-    return _vit(192, 3, input_shape, patch_size, pooling, mean, std, name)
+    start = (positions, initializer, frozen_patches)
+    return _vit(192, heads, start, input_shape, patch_size, pooling, mean, std, name)
 
 
 def vit_small(
     input_shape: Sequence[int] = (224, 224, 3),
     patch_size: int | None = None,
     *,
+    heads: int = 6,
+    positions: str = "learned",
+    initializer: str = "truncated_normal",
+    frozen_patches: bool = False,
     pooling: str = "cls",
     mean: float | Sequence[float] | None = 0.5,
     std: float | Sequence[float] | None = 0.25,
     name: str = "vit_small",
 ) -> Backbone:
-    """ViT-S: 12 blocks of width 384 with 6 heads. Arguments as `vit_tiny`."""
-    return _vit(384, 6, input_shape, patch_size, pooling, mean, std, name)
+    """ViT-S: 12 blocks of width 384. Arguments as `vit_tiny`."""
+    start = (positions, initializer, frozen_patches)
+    return _vit(384, heads, start, input_shape, patch_size, pooling, mean, std, name)
 
 
 def vit_base(
     input_shape: Sequence[int] = (224, 224, 3),
     patch_size: int | None = None,
     *,
+    heads: int = 12,
+    positions: str = "learned",
+    initializer: str = "truncated_normal",
+    frozen_patches: bool = False,
     pooling: str = "cls",
     mean: float | Sequence[float] | None = 0.5,
     std: float | Sequence[float] | None = 0.25,
     name: str = "vit_base",
 ) -> Backbone:
-    """ViT-B: 12 blocks of width 768 with 12 heads. Arguments as `vit_tiny`."""
-    return _vit(768, 12, input_shape, patch_size, pooling, mean, std, name)
+    """ViT-B: 12 blocks of width 768. Arguments as `vit_tiny`."""
+    start = (positions, initializer, frozen_patches)
+    return _vit(768, heads, start, input_shape, patch_size, pooling, mean, std, name)
 
 
 def _vit(
     width: int,
     heads: int,
+    start: tuple[str, str, bool],
     input_shape: Sequence[int],
     patch_size: int | None,
     pooling: str,
@@ -87,21 +117,23 @@ def _vit(
     name: str,
 ) -> Backbone:
     height, image_width, channels = check_image_shape(input_shape)
-    if patch_size is None:
-        patch_size = 16 if min(height, image_width) >= 96 else 4
-    if patch_size < 1 or height % patch_size or image_width % patch_size:
-        raise ValueError(
-            "`patch_size` must divide both sides of the image. "
-            f"Received: patch_size={patch_size}, input_shape={tuple(input_shape)}."
-        )
+    patch_size = _check_patch_size(patch_size, height, image_width)
+    positions, initializer, frozen_patches = start
+    _check_start(width, heads, positions, initializer)
     inputs = keras.Input((None, None, channels), name="images")
     x = keras.layers.Conv2D(
-        width, patch_size, patch_size, kernel_initializer=_normal(), name="patches"
+        width,
+        patch_size,
+        patch_size,
+        kernel_initializer=_kernel(initializer, channels * patch_size**2, width),
+        trainable=not frozen_patches,
+        name="patches",
     )(inputs)
     grid = (height // patch_size, image_width // patch_size)
-    x = ClassTokenAndPositions(grid, name="tokens")(x)
+    stddev = 1e-6 if initializer == "glorot_uniform" else 0.02
+    x = ClassTokenAndPositions(grid, positions, stddev, name="tokens")(x)
     for i in range(1, 13):
-        x = _block(x, width, heads, f"block{i}")
+        x = _block(x, width, heads, initializer, f"block{i}")
     x = keras.layers.LayerNormalization(epsilon=1e-6, name="norm")(x)
     return Backbone(
         keras.Model(inputs, x, name=f"{name}_network"),
@@ -112,105 +144,56 @@ def _vit(
     )
 
 
-def _block(x: Any, width: int, heads: int, name: str) -> Any:
+def _block(x: Any, width: int, heads: int, initializer: str, name: str) -> Any:
     layers = keras.layers
     y = layers.LayerNormalization(epsilon=1e-6, name=f"{name}_norm1")(x)
     y = layers.MultiHeadAttention(
-        heads, width // heads, kernel_initializer=_normal(), name=f"{name}_attention"
+        heads,
+        width // heads,
+        kernel_initializer=_kernel(initializer, width, width),
+        name=f"{name}_attention",
     )(y, y)
     x = layers.Add(name=f"{name}_add1")([x, y])
     y = layers.LayerNormalization(epsilon=1e-6, name=f"{name}_norm2")(x)
-    y = layers.Dense(4 * width, kernel_initializer=_normal(), name=f"{name}_mlp1")(y)
+    wide = 4 * width
+    kernel = _kernel(initializer, width, wide)
+    y = layers.Dense(wide, kernel_initializer=kernel, name=f"{name}_mlp1")(y)
     y = layers.Activation("gelu", name=f"{name}_gelu")(y)  # exact, not the tanh approximation
-    y = layers.Dense(width, kernel_initializer=_normal(), name=f"{name}_mlp2")(y)
+    kernel = _kernel(initializer, wide, width)
+    y = layers.Dense(width, kernel_initializer=kernel, name=f"{name}_mlp2")(y)
     return layers.Add(name=f"{name}_add2")([x, y])
+
+
+def _check_patch_size(patch_size: int | None, height: int, width: int) -> int:
+    if patch_size is None:
+        patch_size = 16 if min(height, width) >= 96 else 4
+    if patch_size < 1 or height % patch_size or width % patch_size:
+        raise ValueError(
+            "`patch_size` must divide both sides of the image. "
+            f"Received: patch_size={patch_size}, for images of {height} x {width}."
+        )
+    return patch_size
+
+
+def _check_start(width: int, heads: int, positions: str, initializer: str) -> None:
+    if heads < 1 or width % heads:
+        raise ValueError(
+            f"`heads` must divide the width of the tokens, {width}. Received: heads={heads}."
+        )
+    if positions not in POSITIONS or initializer not in INITIALIZERS:
+        raise ValueError(
+            f"`positions` must be one of {POSITIONS} and `initializer` one of {INITIALIZERS}. "
+            f"Received: positions={positions!r}, initializer={initializer!r}."
+        )
+
+
+def _kernel(initializer: str, fan_in: int, fan_out: int) -> keras.Initializer:
+    """Initial values of a kernel; Keras would count the fans of heads and patches otherwise."""
+    if initializer == "truncated_normal":
+        return _normal()
+    limit = (6 / (fan_in + fan_out)) ** 0.5
+    return keras.initializers.RandomUniform(-limit, limit)
 
 
 def _normal() -> keras.Initializer:
     return keras.initializers.TruncatedNormal(stddev=0.02)
-
-
-@keras.saving.register_keras_serializable("keras_ssl")
-class ClassTokenAndPositions(keras.layers.Layer):
-    """From a map of patches to a sequence: class token, then the rows, plus learned positions.
-
-    A map of another size gets positions resized bicubically; the class token keeps its own.
-
-    Args:
-        grid: (h, w) that positions are learned for.
-        **kwargs: as `keras.layers.Layer`.
-    """
-
-    def __init__(self, grid: Sequence[int], **kwargs: Any):
-        super().__init__(**kwargs)
-        self.grid = tuple(grid)
-
-    def build(self, input_shape: Sequence[int | None]) -> None:
-        """Make the class token and the positions."""
-        width, (rows, columns) = input_shape[-1], self.grid
-        self.class_token = self.add_weight((1, 1, width), _normal(), name="class_token")
-        shape = (1, 1 + rows * columns, width)
-        self.positions = self.add_weight(shape, _normal(), name="positions")
-
-    def call(self, patches: Any) -> Any:
-        """Tokens `(B, 1 + h w, D)` of a map `(B, h, w, D)`."""
-        width = patches.shape[-1]
-        token = self.class_token + self.positions[:, :1]
-        token = ops.broadcast_to(token, (ops.shape(patches)[0], 1, width))
-        patches = patches + self._patch_positions(tuple(patches.shape[1:3]))
-        patches = ops.reshape(patches, (ops.shape(patches)[0], -1, width))
-        return ops.concatenate([token, patches], axis=1)
-
-    def _patch_positions(self, size: tuple) -> Any:
-        width = self.positions.shape[-1]
-        positions = ops.reshape(self.positions[:, 1:], (1, *self.grid, width))
-        if None in size or size == self.grid:
-            return positions
-        # Half precision would round the positions; images are resized in float32.
-        resized = ops.image.resize(
-            ops.cast(positions, "float32"), size, "bicubic", data_format="channels_last"
-        )
-        return ops.cast(resized, positions.dtype)
-
-    def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple:
-        """(B, 1 + h w, D)."""
-        batch, rows, columns, width = input_shape
-        known = rows is not None and columns is not None
-        return (batch, 1 + rows * columns if known else None, width)
-
-    def get_config(self) -> dict:
-        """The constructor's arguments."""
-        return {**super().get_config(), "grid": list(self.grid)}
-
-    def core_layer(self) -> keras.Layer:
-        """The same computation for a map of the size of `grid`, in Keras' own layers.
-
-        A zero token is put first; then the product with ones leaves every token as it is and the
-        bias, one for each place, adds class token and positions.
-        """
-        rows, columns = self.grid
-        width, tokens = self.positions.shape[-1], 1 + rows * columns
-        return keras.Sequential(
-            [
-                keras.layers.Reshape((-1, width), name="rows", dtype=self.dtype_policy),
-                keras.layers.ZeroPadding1D((1, 0), name="place_of_class", dtype=self.dtype_policy),
-                keras.layers.EinsumDense(
-                    "btd,d->btd",
-                    output_shape=(tokens, width),
-                    bias_axes="td",
-                    dtype=self.dtype_policy,
-                    name="positions",
-                ),
-            ],
-            name=self.name,
-        )
-
-    def core_weights(self) -> list:
-        """Weights of `core_layer` that equal this layer's."""
-        token, positions = (
-            ops.convert_to_numpy(self.class_token),
-            ops.convert_to_numpy(self.positions),
-        )
-        bias = positions[0].copy()
-        bias[0] += token[0, 0]
-        return [ops.convert_to_numpy(ops.ones((bias.shape[-1],))), bias]

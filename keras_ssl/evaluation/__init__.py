@@ -6,6 +6,7 @@ Everything here sees a model as callables (`model.encode`, and of generative met
 
 from keras_ssl.evaluation.diagnosis import Verdict, collapse_figures, diagnose
 from keras_ssl.evaluation.features import extract, labelled
+from keras_ssl.evaluation.information import SharedInformation, shared_information
 from keras_ssl.evaluation.knn import knn_accuracy, weighted_knn
 from keras_ssl.evaluation.likelihood import bits_per_dim, has_likelihood
 from keras_ssl.evaluation.linear_probe import LinearProbe, linear_probe
@@ -22,6 +23,7 @@ from keras_ssl.evaluation.reconstruction import reconstruction_ratio
 
 __all__ = [
     "LinearProbe",
+    "SharedInformation",
     "Verdict",
     "collapse_figures",
     "diagnose",
@@ -38,6 +40,7 @@ __all__ = [
     "lidar",
     "rankme",
     "reconstruction_ratio",
+    "shared_information",
     "uniformity",
     "weighted_knn",
 ]

@@ -19,6 +19,7 @@ NAMES = {"embedding": "projector outputs", "features": "backbone features"}
 LOW_STD = 0.1  # the usual alarm for std * sqrt(D); a deep untrained ResNet lies near it
 NO_STD = 0.01  # a point, whatever the network was before training
 LOW_UNIFORMITY = -0.5
+NO_UNIFORMITY = -0.15  # e.g. 7 % of the images in one place and all others in another
 PATIENCE = 3  # epochs after which what has not moved is worth a word
 
 
@@ -211,15 +212,33 @@ def _cone(now: dict, start: dict | None, trained: list, name: str) -> Verdict | 
     """Embeddings drawn into a narrow cone: uniformity towards 0, from what it has been."""
     value = now["uniformity"]
     best = min(row["uniformity"] for row in [*trained, *([start] if start else [])])
-    if value > LOW_UNIFORMITY and value > 0.5 * best and best < LOW_UNIFORMITY:
-        return Verdict(
-            "warning",
-            f"The {name} draw together: uniformity is {value:.2f}, it has been {best:.2f} "
-            "(lower is more even). The likely cause is the beginning of a collapse. Watch std "
-            "and kNN accuracy over the next epochs; if they fall too, check the stop-gradient "
-            "and predictor, and lower the learning rate.",
-        )
-    return None
+    if not (value > LOW_UNIFORMITY and value > 0.5 * best and best < LOW_UNIFORMITY):
+        return None
+    # The projector alone: features of methods that compare nothing may sit in a cone by right.
+    lately = np.median([row["uniformity"] for row in trained[-PATIENCE:]])
+    enough = len(trained) >= PATIENCE and name == NAMES["embedding"]
+    if enough and lately > max(NO_UNIFORMITY, 0.25 * best):
+        return _all_but_few(now["std"], lately, best, name)
+    return Verdict(
+        "warning",
+        f"The {name} draw together: uniformity is {value:.2f}, it has been {best:.2f} "
+        "(lower is more even). The likely cause is the beginning of a collapse. Watch std "
+        "and kNN accuracy over the next epochs; if they fall too, check the stop-gradient "
+        "and predictor, and lower the learning rate.",
+    )
+
+
+def _all_but_few(std: float, lately: float, best: float, name: str) -> Verdict:
+    """One point but for a few images far off, which std is blind to and uniformity is not."""
+    return Verdict(
+        "collapsed",
+        f"Most images map to nearly one point: the {name} have uniformity {lately:.2f} (it has "
+        f"been {best:.2f}; 0 is one point). The few that lie far off, as batch normalisation at "
+        f"the end of a network makes them, hold std*sqrt(D) at {std:.2f}. The likely cause is an "
+        "objective that a constant can satisfy: a stop-gradient or predictor that is missing, or "
+        "a teacher that moves too fast. Check these, lower the learning rate, and start anew, "
+        "since collapse rarely heals.",
+    )
 
 
 def _loss(history: Sequence[Mapping[str, float]]) -> list[Verdict]:

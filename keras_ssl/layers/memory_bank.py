@@ -73,7 +73,7 @@ class MemoryBank(keras.layers.Layer):
 
     def look_up(self, index: Any) -> Any:
         """Rows of the images `index`, an integer tensor `(...)`, as constants `(..., width)`."""
-        return ops.stop_gradient(ops.take(self.rows.value, ops.cast(index, "int32"), axis=0))
+        return ops.stop_gradient(distribute.read_rows(self.rows, ops.cast(index, "int32")))
 
     def update(self, index: Any, embeddings: Any) -> None:
         """Let the rows of a batch follow its embeddings; the same on every replica.

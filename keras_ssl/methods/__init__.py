@@ -8,9 +8,12 @@ from keras_ssl.methods.bigan import BiGAN
 from keras_ssl.methods.byol import BYOL
 from keras_ssl.methods.cmc import CMC
 from keras_ssl.methods.dcl import DCL
+from keras_ssl.methods.infomin import InfoMin
 from keras_ssl.methods.instdisc import InstDisc
 from keras_ssl.methods.moco import MoCo
+from keras_ssl.methods.moco_v3 import MoCoV3
 from keras_ssl.methods.nnclr import NNCLR
+from keras_ssl.methods.pirl import PIRL
 from keras_ssl.methods.rotnet import RotNet
 from keras_ssl.methods.simclr import SimCLR
 from keras_ssl.methods.simsiam import SimSiam
@@ -29,9 +32,12 @@ METHODS = {
         BiGAN,
         CMC,
         DCL,
+        InfoMin,
         InstDisc,
         MoCo,
+        MoCoV3,
         NNCLR,
+        PIRL,
         RotNet,
         SimCLR,
         SimSiam,
@@ -69,14 +75,26 @@ def create(name, input_shape=(224, 224, 3), backbone="resnet18", **options):
     for option in options:
         if option not in known:
             raise ValueError(f"{method.__name__} has no argument {option!r}." + near(option, known))
+    if _keeps_images(method) and "num_images" not in options:
+        raise ValueError(
+            f"{method.__name__} keeps state of every image: `num_images`, the number of images of "
+            f"the data, must be given. Received: {sorted(options)}. Call "
+            f"create({name!r}, ..., num_images=50_000), for instance."
+        )
     return method(backbones.get(backbone, input_shape), **options)
 
 
 def with_num_images(name, num_images, options):
     """`options` and, where the method keeps state of each image and they lack it, `num_images`."""
-    if "num_images" in inspect.signature(_named(name).__init__).parameters:
+    if _keeps_images(_named(name)):
         return {"num_images": num_images, **options}
     return options
+
+
+def _keeps_images(method):
+    """Whether the method always keeps state of each image, and must know how many there are."""
+    argument = inspect.signature(method.__init__).parameters.get("num_images")
+    return argument is not None and argument.default is argument.empty
 
 
 def _named(name):
@@ -94,10 +112,13 @@ __all__ = [
     "BiGAN",
     "CMC",
     "DCL",
+    "InfoMin",
     "InstDisc",
     "METHODS",
     "MoCo",
+    "MoCoV3",
     "NNCLR",
+    "PIRL",
     "RotNet",
     "SimCLR",
     "SimSiam",

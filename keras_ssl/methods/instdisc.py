@@ -9,10 +9,10 @@ the bank are unit vectors from the start. The proximal term is the paper's, thei
 import keras
 from keras import ops
 
-from keras_ssl import backbones, distribute, losses, optimizers, views
+from keras_ssl import backbones, distribute, optimizers, views
 from keras_ssl.engine import SSLModel
-from keras_ssl.layers import heads
 from keras_ssl.layers.memory_bank import MemoryBank
+from keras_ssl.methods import memory
 from keras_ssl.ops import is_small, l2_normalize
 
 
@@ -74,19 +74,10 @@ class InstDisc(SSLModel):
         self.num_negatives = default_negatives if num_negatives is None else num_negatives
         self.num_images, self.dim = num_images, dim
         self.bank_momentum, self.prox_weight = bank_momentum, prox_weight
-        self._check()
-        self.projector = projector or heads.mlp(
-            self.backbone.feature_dim,
-            (dim,),
-            output_norm=None,
-            use_bias=True,
-            kernel_initializer="glorot_uniform",
-        )
-        if self.projector.output_shape[-1] != dim:
-            raise ValueError(
-                f"`projector` must give `dim` numbers. Received: dim={dim} and a projector that "
-                f"gives {self.projector.output_shape[-1]}. Pass its width as `dim`."
-            )
+        memory.check_numbers(num_images, dim, self.num_negatives, self.temperature)
+        self._check_proximal_term()
+        self.projector = projector or memory.linear_head(self.backbone.feature_dim, dim)
+        memory.check_width("projector", self.projector, dim)
         self.bank = MemoryBank(num_images, dim, bank_momentum, name="bank")
 
     def compute_losses(self, batch, training):
@@ -94,7 +85,8 @@ class InstDisc(SSLModel):
         (images,), index = batch["views"], distribute.all_gather(batch["index"])
         v = self.projector(self.backbone(images, training=training), training=training)
         v = distribute.all_gather(l2_normalize(v))
-        loss = self._discrimination(v, index, training)
+        t, count = self.temperature, self.num_negatives
+        loss = memory.discriminate(self.bank, v, index, t, count, self.step, keep=training)
         if self.prox_weight:
             distance = ops.sum(ops.square(v - self.bank.look_up(index)), axis=-1)
             loss += self.prox_weight * ops.mean(distance)
@@ -123,25 +115,10 @@ class InstDisc(SSLModel):
         )
         return optimizers.SGD(schedule, momentum=0.9, weight_decay=5e-4 if small else 1e-4)
 
-    def _discrimination(self, v, index, training):
-        """Cross-entropy over all rows, or the estimate of it from the rows drawn for this step."""
-        if not self.num_negatives:
-            return losses.memory_cross_entropy(v, self.bank.rows, index, self.temperature)
-        negatives = self.bank.look_up(self.bank.draw(self.step, self.num_negatives))
-        scores = losses.memory_scores(v, self.bank.look_up(index), negatives, self.temperature)
-        estimate = losses.partition_estimate(scores, self.num_images)
-        partition = self.bank.settle(estimate, keep=training)
-        return losses.noise_contrastive(scores, partition, self.num_images)
-
-    def _check(self):
-        least = {"num_images": 2, "dim": 1, "num_negatives": 0, "prox_weight": 0}
-        for name, low in least.items():
-            if not getattr(self, name) >= low:
-                value = getattr(self, name)
-                raise ValueError(f"`{name}` must be >= {low}. Received: {name}={value}.")
-        if not self.temperature > 0:
+    def _check_proximal_term(self):
+        if not self.prox_weight >= 0:
             raise ValueError(
-                f"`temperature` must be > 0. Received: temperature={self.temperature}."
+                f"`prox_weight` must be >= 0. Received: prox_weight={self.prox_weight}."
             )
         if self.prox_weight and self.bank_momentum:
             raise ValueError(

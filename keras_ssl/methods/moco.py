@@ -7,19 +7,15 @@ global batch, whatever the number of devices (below).
 """
 
 import math
-import warnings
 
 import keras
-import numpy as np
 from keras import ops
 
 from keras_ssl import backbones, distribute, losses, optimizers, views
 from keras_ssl.engine import SSLModel
 from keras_ssl.layers import ema, heads, norm, queue
+from keras_ssl.layers.shuffle import group_limit, shuffled
 from keras_ssl.ops import is_small, l2_normalize
-
-_PERMUTATIONS = 64  # orders of a batch that are drawn, and used in turn
-_GROUPS = 8
 
 
 @keras.saving.register_keras_serializable("keras_ssl")
@@ -37,8 +33,7 @@ class MoCo(SSLModel):
 
     Shuffled batch normalisation (v1, section 3.3): statistics are those of groups of the batch, and
     the keys' batch is permuted before, so that a query and its key share no statistics that would
-    give the answer away. The groups play the authors' GPUs: the result is the same on one device
-    and on several, which divide the groups among them.
+    give the answer away; see `keras_ssl.layers.shuffle`.
 
     Args:
         backbone: a `keras_ssl.backbones.Backbone`, or any image `keras.Model`, which is adopted.
@@ -95,7 +90,7 @@ class MoCo(SSLModel):
             setattr(self, name, default[name] if value is None else value)
         self._check()
         self.groups = groups
-        self._limit = self._group_limit()
+        self._limit = group_limit((self.backbone, self.projector), groups)
         self.key_backbone = ema.make_teacher(self.backbone)
         self.key_projector = ema.make_teacher(self.projector)
         self.queue = queue.Queue(self.queue_size, self.projector.output_shape[-1], name="queue")
@@ -107,7 +102,8 @@ class MoCo(SSLModel):
         with norm.grouped(groups):
             query = self.projector(self.backbone(view1, training=training), training=training)
         query = distribute.all_gather(ops.cast(query, "float32"))
-        key = self._keys(view2, groups, training)
+        key = shuffled(lambda x: self._key(x, training), view2, groups, self.step)
+        key = ops.stop_gradient(key)
         loss = losses.info_nce(query, key, self.queue.keys, temperature=self.temperature)
         if training:
             self.queue.enqueue(key)
@@ -142,46 +138,10 @@ class MoCo(SSLModel):
             schedule = keras.optimizers.schedules.PiecewiseConstantDecay(drops, rates)
         return optimizers.SGD(schedule, momentum=0.9, weight_decay=5e-4 if small else 1e-4)
 
-    def _keys(self, images, groups, training):
-        """Keys `(global batch, width)` of the images of all replicas, computed in another order."""
-        if groups > 1:
-            order = self._order(images.shape[0] * distribute.num_replicas())
-            images = ops.take(distribute.all_gather(images), order, axis=0)
-            images = distribute.local_rows(images)
-        with norm.grouped(groups):
-            key = self.key_backbone(images, training=training)
-            key = self.key_projector(key, training=training)
-        key = distribute.all_gather(l2_normalize(key))
-        if groups > 1:
-            key = ops.take(key, ops.argsort(order), axis=0)
-        return ops.stop_gradient(key)
-
-    def _order(self, size):
-        """A permutation of the global batch, another one at each step."""
-        generator = np.random.default_rng(size)
-        orders = [generator.permutation(size) for _ in range(_PERMUTATIONS)]
-        return ops.take(np.stack(orders).astype("int32"), self.step % _PERMUTATIONS, axis=0)
-
-    def _group_limit(self):
-        """The number of groups that the batch may be divided into."""
-        foreign = [
-            layer.name
-            for network in (self.backbone, self.projector)
-            for layer in network._flatten_layers()
-            if norm.is_foreign(layer)
-        ]
-        if not foreign:
-            return self.groups or _GROUPS
-        what = (
-            f"'{foreign[0]}' is not this library's batch normalisation and cannot be shuffled: a "
-            "query and its key share statistics, which can give the answer away. Build the network "
-            "with keras_ssl.layers.batch_norm."
-        )
-        if self.groups not in (None, 1):
-            raise ValueError(f"`groups` must be 1 here. Received: groups={self.groups}. {what}")
-        if self.groups is None:
-            warnings.warn(what, stacklevel=3)
-        return 1
+    def _key(self, images, training):
+        """Unit-length keys of images of this replica."""
+        features = self.key_backbone(images, training=training)
+        return l2_normalize(self.key_projector(features, training=training))
 
     def _check(self):
         if not self.temperature > 0 or not 0 <= self.momentum <= 1:

@@ -78,18 +78,8 @@ class SupCon(SSLModel):
         return l2_normalize(self._project(images, training=False))
 
     def default_views(self, image_size):
-        """Two views as the authors' code makes them for CIFAR, and here for all sizes.
-
-        Crop of 20-100 % of the area; flip 0.5; jitter (0.4, 0.4, 0.4, 0.1) with probability 0.8;
-        grey 0.2. For ImageNet the paper's are AutoAugment's.
-        """
-        ops = [
-            views.RandomResizedCrop(image_size, (0.2, 1.0), interpolation="bilinear"),
-            views.HorizontalFlip(),
-            views.ColorJitter(0.4, 0.4, 0.4, 0.1, p=0.8),
-            views.Grayscale(0.2),
-        ]
-        return views.TwoViews(views.Compose(ops))
+        """Two views as the authors' code makes them for CIFAR, and here for all sizes."""
+        return views.supcon(image_size)
 
     def default_optimizer(self, total_steps, batch_size):
         """SGD with momentum 0.9, the authors' for CIFAR: rate 0.5 * batch / 1024 and L2 1e-4.

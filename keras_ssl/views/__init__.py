@@ -1,9 +1,23 @@
 """View pipelines: from one image to what a method trains on; stateless, seeded."""
 
-from keras_ssl.views.compose import Compose, MultiCrop, Rotations, SingleView, TwoViews
+from keras_ssl.views.compose import Compose, Joined, MultiCrop, Rotations, SingleView, TwoViews
 from keras_ssl.views.distortions import Cutout, GaussianNoise, QuarterTurns, Sobel
+from keras_ssl.views.infomin import infomin
+from keras_ssl.views.jigsaw import ShuffledPatches, pirl
 from keras_ssl.views.noise import WithNoise
-from keras_ssl.views.presets import byol, cmc, instdisc, moco, plain, rotnet, simclr, swav, wmse
+from keras_ssl.views.presets import (
+    byol,
+    cmc,
+    instdisc,
+    moco,
+    plain,
+    rotnet,
+    simclr,
+    supcon,
+    swav,
+    wmse,
+)
+from keras_ssl.views.rand_augment import RandAugment
 from keras_ssl.views.transforms import (
     CenterCrop,
     ColorJitter,
@@ -24,11 +38,14 @@ __all__ = [
     "GaussianNoise",
     "Grayscale",
     "HorizontalFlip",
+    "Joined",
     "MultiCrop",
     "PadAndCrop",
     "QuarterTurns",
+    "RandAugment",
     "RandomResizedCrop",
     "Rotations",
+    "ShuffledPatches",
     "SingleView",
     "Sobel",
     "Solarize",
@@ -36,11 +53,14 @@ __all__ = [
     "WithNoise",
     "byol",
     "cmc",
+    "infomin",
     "instdisc",
     "moco",
+    "pirl",
     "plain",
     "rotnet",
     "simclr",
+    "supcon",
     "swav",
     "wmse",
 ]

@@ -120,6 +120,32 @@ class MultiCrop(Configured):
 
 
 @keras.saving.register_keras_serializable("keras_ssl")
+class Joined(Configured):
+    """The views of several pipelines, one after the other: `{"views": (view1, view2, ...)}`.
+
+    Args:
+        pipelines: callables `(image, seed) -> {"views": (...)}`, such as `TwoViews`; each gets a
+            seed of its own.
+    """
+
+    def __init__(self, pipelines: Sequence[Callable]) -> None:
+        if not pipelines:
+            raise ValueError("`pipelines` must hold at least one pipeline. Received: none.")
+        self.pipelines = tuple(pipelines)
+
+    @property
+    def image_size(self) -> tuple[int, int] | None:
+        """Height and width of the first view, where it fixes them."""
+        return getattr(self.pipelines[0], "image_size", None)
+
+    def __call__(self, image: tf.Tensor, seed: tf.Tensor) -> dict[str, tuple[tf.Tensor, ...]]:
+        """All views of `image` `(H, W, C)`, uint8 or float in [0, 1]."""
+        seeds = image_ops.split_seed(seed, len(self.pipelines))
+        made = [make(image, own)["views"] for make, own in zip(self.pipelines, seeds)]
+        return {"views": tuple(view for views in made for view in views)}
+
+
+@keras.saving.register_keras_serializable("keras_ssl")
 class Rotations(Configured):
     """One view turned by 0, 90, 180 and 270 degrees counter-clockwise, and which is which.
 

@@ -109,6 +109,31 @@ def instdisc(image_size: int | Sequence[int]) -> SingleView:
     return SingleView(Compose(ops if is_small(size) else [*ops, HorizontalFlip()]))
 
 
+def supcon(image_size: int | Sequence[int]) -> TwoViews:
+    """SupCon's two views: crop, flip, colour jitter, grey.
+
+    Crop of 20-100 % of the area, bilinear; flip 0.5; jitter (0.4, 0.4, 0.4, 0.1) with probability
+    0.8; grey 0.2: those of the authors' code for CIFAR-10, and here for all sizes (the paper's for
+    ImageNet are AutoAugment's).
+
+    Khosla et al. 2020, https://arxiv.org/abs/2004.11362 (section 4); the authors' code.
+
+    Args:
+        image_size: pixels of the views, one number or (height, width).
+
+    Raises:
+        ValueError: when `image_size` is no size.
+    """
+    size = check_size("image_size", image_size)
+    ops = [
+        RandomResizedCrop(size, scale=(0.2, 1.0), interpolation="bilinear"),
+        HorizontalFlip(),
+        ColorJitter(0.4, 0.4, 0.4, 0.1, p=0.8),
+        Grayscale(0.2),
+    ]
+    return TwoViews(Compose(ops))
+
+
 def cmc(image_size: int | Sequence[int]) -> SingleView:
     """CMC's one view, from which lightness and colours are taken: crop of 8-100 %, flip.
 

@@ -5,6 +5,9 @@ import numpy as np
 import pytest
 
 from keras_ssl.backbones import vit_base, vit_small, vit_tiny
+from keras_ssl.backbones.positions import sincos_positions
+
+MOCO_V3 = {"positions": "sincos", "initializer": "glorot_uniform", "frozen_patches": True}
 
 
 @pytest.fixture
@@ -131,3 +134,79 @@ def test_wrong_arguments_are_named():
         vit_tiny((30, 32, 3))
     with pytest.raises(ValueError, match="`pooling`"):
         vit_tiny((16, 16, 3), pooling="max")
+    with pytest.raises(ValueError, match="`heads` must divide .* 192.*heads=5"):
+        vit_tiny((16, 16, 3), heads=5)
+    with pytest.raises(ValueError, match="positions='cosine'"):
+        vit_tiny((16, 16, 3), positions="cosine")
+    with pytest.raises(ValueError, match="initializer='xavier'"):
+        vit_tiny((16, 16, 3), initializer="xavier")
+    with pytest.raises(ValueError, match="`width` must be a multiple of 4.*6"):
+        sincos_positions((2, 2), 6)
+
+
+def test_sincos_positions_number_by_number():
+    table = sincos_positions((2, 3), 8)
+    for row in range(2):
+        for column in range(3):
+            waves = [
+                wave(place * frequency)
+                for place in (row, column)
+                for wave in (math.sin, math.cos)
+                for frequency in (1.0, 0.01)  # 10000^(-k / 2) for k = 0, 1
+            ]
+            np.testing.assert_allclose(table[3 * row + column], waves, atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def moco_v3():
+    return vit_small((32, 32, 3), patch_size=8, heads=12, **MOCO_V3)
+
+
+def test_start_of_moco_v3(moco_v3):
+    """Bounds of the uniform numbers count fans as the authors: q, k and v as matrices of their own.
+
+    A bound is reached to within 1 % by that many numbers, and the variance is a third of its
+    square.
+    """
+    net = moco_v3.network
+    attention = net.get_layer("block3_attention")
+    query, key, value, output = (w for w in attention.get_weights() if w.ndim == 3)
+    assert query.shape == (384, 12, 32)
+    assert not any(np.array_equal(a, b) for a, b in [(query, key), (key, value), (query, value)])
+    patches, bias = net.get_layer("patches").get_weights()
+    kernels = [(k, 768) for k in (query, key, value, output)]
+    kernels += [(net.get_layer(f"block3_mlp{i}").get_weights()[0], 5 * 384) for i in (1, 2)]
+    kernels.append((patches, 3 * 64 + 384))
+    for kernel, fans in kernels:
+        limit = math.sqrt(6 / fans)
+        assert 0.99 * limit < np.abs(kernel).max() <= limit
+        assert kernel.var() == pytest.approx(limit**2 / 3, rel=0.02)
+    assert not bias.any()
+    token, positions = net.get_layer("tokens").get_weights()
+    assert 0 < np.abs(token).max() < 1e-5 and not positions[0, 0].any()
+    np.testing.assert_array_equal(positions[0, 1:], sincos_positions((4, 4), 384))
+
+
+def test_frozen_patches_and_fixed_positions_are_saved_and_taken_away(moco_v3, tmp_path):
+    frozen = {"patches/kernel", "patches/bias", "tokens/positions"}
+
+    def still(backbone):
+        trained = {id(v) for v in backbone.trainable_variables}
+        return {"/".join(v.path.split("/")[-2:]) for v in backbone.weights if id(v) not in trained}
+
+    assert still(moco_v3) == frozen
+    moco_v3.save(tmp_path / "vit.keras")
+    loaded = keras.models.load_model(tmp_path / "vit.keras")
+    assert still(loaded) == frozen == still(type(loaded).from_config(loaded.get_config()))
+    images = np.random.default_rng(0).uniform(size=(2, 32, 32, 3)).astype("float32")
+    expected = moco_v3(images)
+    np.testing.assert_allclose(loaded(images), expected, atol=1e-6)
+    np.testing.assert_allclose(moco_v3.to_functional()(images), expected, atol=1e-5)
+
+
+def test_default_start_is_learned_and_unfrozen():
+    backbone = vit_tiny((16, 16, 3))
+    assert len(backbone.trainable_variables) == len(backbone.weights)
+    assert backbone.network.get_layer("block1_attention").num_heads == 3
+    positions = backbone.network.get_layer("tokens").positions.numpy()
+    assert positions[0, 0].any() and positions.std() == pytest.approx(0.02, rel=0.15)

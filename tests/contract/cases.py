@@ -39,13 +39,27 @@ CASES = {
         lambda: keras_ssl.CMC(tiny_backbone(), COUNT, temperature=0.3, num_negatives=16), rate=0.01
     ),
     "DCL": Case(lambda: keras_ssl.DCL(tiny_backbone(), temperature=0.2)),
+    "InfoMin": Case(
+        lambda: keras_ssl.InfoMin(tiny_backbone(), queue_size=40, momentum=0.9, temperature=0.5)
+    ),
     "InstDisc": Case(
         lambda: keras_ssl.InstDisc(tiny_backbone(), COUNT, temperature=0.5, num_negatives=16),
         rate=0.03,
     ),
     "MoCo": Case(lambda: keras_ssl.MoCo(tiny_backbone(), queue_size=40, momentum=0.9)),
+    "MoCoV3": Case(
+        lambda: keras_ssl.MoCoV3(
+            tiny_backbone(),
+            head("plain"),
+            heads.mlp(16, (32, 16), output_norm=None, kernel_initializer="lecun_normal"),
+            momentum=0.9,
+        )
+    ),
     "NNCLR": Case(
         lambda: keras_ssl.NNCLR(tiny_backbone(), head("scale"), queue_size=40), rate=0.03
+    ),
+    "PIRL": Case(
+        lambda: keras_ssl.PIRL(tiny_backbone(), COUNT, temperature=0.5, num_negatives=16), rate=0.03
     ),
     "RotNet": Case(lambda: keras_ssl.RotNet(tiny_backbone())),
     "SimCLR": Case(lambda: keras_ssl.SimCLR(tiny_backbone())),

@@ -109,6 +109,44 @@ def test_course_of_a_real_collapse():
     assert statuses == ["healthy"] * 3 + ["warning"] * 2 + ["collapsed"]
 
 
+def course(rows):
+    """Epochs by the projector's std*sqrt(D), RankMe, effective rank and uniformity."""
+    names = ("std", "rankme", "effective_rank", "uniformity")
+    return [
+        {"loss": -0.1 * epoch, "embedding_max_rank": 32.0}
+        | {f"embedding_{name}": value for name, value in zip(names, row)}
+        for epoch, row in enumerate(rows)
+    ]
+
+
+def test_collapse_behind_batch_normalisation():
+    """Measured: SimSiam with and without stop-gradient, equal weights and views at the start.
+
+    The projector ends in batch normalisation: a few images far from the rest keep std up.
+    """
+    start = course([(0.192, 4.37, 10.8, -0.155)])[0]
+    spoilt = [(0.881, 5.75, 5.82, -1.05), (0.67, 5.41, 6.48, -0.574), (0.349, 4.52, 8.19, -0.194)]
+    spoilt += [(0.481, 2.6, 2.35, -0.143), (0.473, 1.63, 2.15, -0.132), (0.485, 1.41, 2.1, -0.132)]
+    sound = [(0.728, 5.95, 6.37, -1.18), (0.916, 7.04, 7.06, -1.81), (0.833, 6.53, 6.88, -1.56)]
+    sound += [(0.984, 6.53, 6.38, -1.87), (0.993, 6.48, 6.41, -1.89), (0.992, 7.19, 7.12, -1.9)]
+    verdict = diagnose(course(spoilt), start)
+    assert verdict.status == "collapsed" and "Most images map to nearly one" in verdict.message
+    assert diagnose(course(spoilt[:3]), start).status == "warning"
+    for epochs in range(1, 7):
+        assert diagnose(course(sound[:epochs]), start).status == "healthy"
+
+
+def test_features_in_a_cone_are_no_collapse():
+    """Methods that compare nothing may use one common direction; of the projector it is said."""
+    series = {"uniformity": [-0.9, -0.12, -0.12, -0.12], "std": [0.5, 0.3, 0.3, 0.3]}
+    features = rows(**{f"features_{name}": values for name, values in series.items()})
+    assert diagnose(features, SOUND).status == "warning"
+    embedding = [
+        {name.replace("features", "embedding"): v for name, v in r.items()} for r in features
+    ]
+    assert diagnose(embedding).status == "collapsed"
+
+
 def test_the_gravest_finding_wins_and_the_projector_speaks_first():
     embedding = {name.replace("features", "embedding"): value for name, value in SOUND.items()}
     row = SOUND | embedding | {"features_dead": 0.3, "embedding_std": 1e-5}

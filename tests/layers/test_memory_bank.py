@@ -34,6 +34,21 @@ def test_update_is_the_normalised_mix_and_leaves_other_rows_bit_for_bit():
     np.testing.assert_array_equal(after[others], before[others])
 
 
+def test_a_step_reads_and_writes_the_rows_of_its_batch_alone():
+    """A read of the whole variable would be a copy, in proportion to the bank's size."""
+    bank = MemoryBank(10, 3)
+
+    @tf.function
+    def step(index, v):
+        bank.update(index, v)
+        return bank.look_up(index)
+
+    graph = step.get_concrete_function(np.arange(4), embeddings(4)).graph
+    kinds = [op.type for op in graph.get_operations() if "Resource" in op.type]
+    assert kinds == ["ResourceGather", "ResourceScatterUpdate", "ResourceGather"]
+    assert "ReadVariableOp" not in {op.type for op in graph.get_operations()}
+
+
 def test_without_momentum_a_row_is_the_latest_embedding():
     bank, v = MemoryBank(10, 3, momentum=0.0), embeddings(4)
     bank.update(np.arange(4), v)

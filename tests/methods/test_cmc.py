@@ -1,4 +1,4 @@
-"""CMC: which bank each term reads, which encoder it trains, what each encoder sees."""
+"""CMC: which bank each term reads, which encoder it trains, how many terms there are."""
 
 import keras
 import numpy as np
@@ -10,10 +10,11 @@ from toys import images, tiny_backbone
 
 import keras_ssl
 from keras_ssl import losses, views
+from keras_ssl.backbones import channel_towers
+from keras_ssl.backbones.towers import towers_of
 from keras_ssl.layers import heads
-from keras_ssl.methods.cmc import two_towers
 
-TERMS = ("lightness_loss", "color_loss")
+PAIRS = ((0, 1), (1, 0))  # L against the bank of ab, ab against that of L
 
 
 def cmc(compiled=True, **kwargs):
@@ -36,12 +37,17 @@ def unit(x):
 def embeddings(model, batch):
     """Embeddings of L and of ab of a training pass, without the method's own code."""
     features = np.array(model.backbone(batch["views"][0], training=True))
-    heads_of = (model.projector, model.color_projector)
-    return [unit(np.array(h(x))) for h, x in zip(heads_of, np.split(features, 2, axis=1))]
+    return [unit(np.array(h(x))) for h, x in zip(model.projectors, np.split(features, 2, axis=1))]
 
 
 def rows(model):
-    return model.bank.rows.numpy(), model.color_bank.rows.numpy()
+    return [bank.rows.numpy() for bank in model.banks]
+
+
+def terms(model, batch, training=True):
+    """Each term by itself, the banks as they are."""
+    index, z = batch["index"], model._embeddings(batch["views"][0], training)
+    return [model._match(z[u], model.banks[v], index, training) for u, v in PAIRS]
 
 
 def test_each_channel_meets_the_bank_of_the_other_and_enters_its_own():
@@ -49,13 +55,14 @@ def test_each_channel_meets_the_bank_of_the_other_and_enters_its_own():
     batch, (bank, color_bank) = batch_of(model), rows(model)
     index = batch["index"].numpy()
     lightness, color = embeddings(model, batch)
-    found = model.compute_losses(batch, training=True)
+    found = terms(model, batch)
+    loss = model.compute_losses(batch, training=True)["loss"]
     expected = (
         losses.memory_cross_entropy(lightness, color_bank, index, 0.1),
         losses.memory_cross_entropy(color, bank, index, 0.1),
     )
-    np.testing.assert_allclose([found[name] for name in TERMS], expected, rtol=1e-4)
-    np.testing.assert_allclose(found["loss"], sum(expected), rtol=1e-4)
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+    np.testing.assert_allclose(loss, sum(expected), rtol=1e-4)
     for before, after, z in zip((bank, color_bank), rows(model), (lightness, color)):
         np.testing.assert_allclose(after[index], unit(0.5 * before[index] + 0.5 * z), atol=1e-5)
         others = np.setdiff1d(np.arange(COUNT), index)
@@ -69,26 +76,24 @@ def test_each_channel_meets_the_bank_of_the_other_and_enters_its_own():
 def test_both_terms_share_the_negatives_and_have_a_constant_each():
     model = cmc(num_negatives=20, temperature=0.3)
     batch, banks = batch_of(model), rows(model)[::-1]
-    index, drawn = batch["index"].numpy(), np.array(model.bank.draw(0, 20))
-    np.testing.assert_array_equal(drawn, model.color_bank.draw(0, 20))
+    index, drawn = batch["index"].numpy(), np.array(model.banks[0].draw(0, 20))
+    np.testing.assert_array_equal(drawn, model.banks[1].draw(0, 20))
     expected, constants = [], []
     for z, bank in zip(embeddings(model, batch), banks):
         scores = losses.memory_scores(z, bank[index], bank[drawn], 0.3)
         constants.append(float(losses.partition_estimate(scores, COUNT)))
         expected.append(float(losses.noise_contrastive(scores, constants[-1], COUNT)))
-    found = model.compute_losses(batch, training=True)
-    np.testing.assert_allclose([found[name] for name in TERMS], expected, rtol=1e-4)
-    kept = [float(b.partition.numpy()) for b in (model.color_bank, model.bank)]
+    found = model.compute_losses(batch, training=True)["loss"]
+    np.testing.assert_allclose(found, sum(expected), rtol=1e-4)
+    kept = [float(b.partition.numpy()) for b in model.banks[::-1]]
     np.testing.assert_allclose(kept, constants, rtol=1e-4)
     model.fit(batches(model, steps=2), verbose=0)
-    np.testing.assert_array_equal(
-        kept, [float(b.partition.numpy()) for b in (model.color_bank, model.bank)]
-    )
+    np.testing.assert_array_equal(kept, [float(b.partition.numpy()) for b in model.banks[::-1]])
 
 
 def test_equal_rows_give_twice_the_log_of_the_number_of_images():
     model = cmc()
-    for bank in (model.bank, model.color_bank):
+    for bank in model.banks:
         bank.rows.assign(np.tile(np.eye(1, 6), (COUNT, 1)))
     loss = float(model.compute_losses(batch_of(model), training=False)["loss"])
     assert loss == pytest.approx(2 * np.log(COUNT), rel=1e-5)
@@ -97,14 +102,15 @@ def test_equal_rows_give_twice_the_log_of_the_number_of_images():
 @pytest.mark.parametrize("negatives", [0, 20])
 def test_each_term_trains_one_encoder_and_no_bank(negatives):
     model = cmc(num_negatives=negatives)
-    towers = [model.backbone.network.get_layer(name) for name in ("lightness", "color")]
-    projectors = (model.projector, model.color_projector)
-    own = [[*t.trainable_variables, *p.trainable_variables] for t, p in zip(towers, projectors)]
-    banks = [v.value for b in (model.bank, model.color_bank) for v in (b.rows, b.partition)]
-    for term, trained, other in zip(TERMS, own, own[::-1]):
+    own = [
+        [*tower.trainable_variables, *projector.trainable_variables]
+        for tower, projector in zip(towers_of(model.backbone), model.projectors)
+    ]
+    banks = [v.value for b in model.banks for v in (b.rows, b.partition)]
+    for term, (trained, other) in enumerate(zip(own, own[::-1])):
         with tf.GradientTape() as tape:
             tape.watch(banks)
-            loss = model.compute_losses(batch_of(model), training=True)[term]
+            loss = terms(model, batch_of(model))[term]
         gradients = tape.gradient(
             loss, [[v.value for v in vs] for vs in (trained, other)] + [banks]
         )
@@ -113,39 +119,26 @@ def test_each_term_trains_one_encoder_and_no_bank(negatives):
         assert all(zero) and all(g is None for g in gradients[2])
 
 
-def test_encoders_see_their_own_channels_of_the_same_pixels():
-    """Grey images differ for the encoder of L alone; the pixels stay where they are."""
-    backbone = two_towers(tiny_backbone())
-    shades = np.linspace(0.1, 0.9, 3, dtype="float32")[:, None, None, None]
-    grey = np.ones((3, 8, 8, 3), "float32") * shades
-    lightness, color = np.split(np.array(backbone(grey)), 2, axis=1)
-    assert np.ptp(lightness, axis=0).max() > 1e-2 and np.ptp(color, axis=0).max() < 1e-4
-    lab = backbone.preprocessing(images(2).astype("float32") / 255)
-    parts = []
-    for name in ("lightness", "color"):
-        tower = backbone.network.get_layer(name)
-        operation = next(op for op in tower.operations if type(op).__name__ == "Multiply")
-        parts.append(np.array(keras.Model(tower.input, operation.output)(lab)))
-    assert not parts[0][..., 1:].any() and not parts[1][..., 0].any()
-    np.testing.assert_allclose(parts[0] + parts[1], lab, atol=1e-6)
+def test_core_and_full_graphs_of_three_groups():
+    """V groups have V (V - 1) terms, or the 2 (V - 1) that contain the first."""
+    groups = [(0, 1, 2), (3,), (0, 3)]
+    towers = channel_towers(tiny_backbone((8, 8, 4)), groups, color_space=None)
+    batch = {"views": (np.random.default_rng(0).random((4, 8, 8, 4)).astype("float32"),)}
+    batch["index"] = np.arange(4)
+    found = {}
+    for graph in ("full", "core"):
+        model = keras_ssl.CMC(towers, COUNT, dim=6, graph=graph)
+        for bank in model.banks:
+            bank.rows.assign(np.tile(np.eye(1, 6), (COUNT, 1)))
+        found[graph] = float(model.compute_losses(batch, training=False)["loss"])
+    np.testing.assert_allclose(found["full"], 6 * np.log(COUNT), rtol=1e-5)
+    np.testing.assert_allclose(found["core"], 4 * np.log(COUNT), rtol=1e-5)
 
 
-def test_channels_are_those_of_the_authors():
-    white = two_towers(tiny_backbone()).preprocessing(np.ones((1, 8, 8, 3), "float32"))
-    expected = [(100 - 50) / 50, -6.025 / 92.208, 6.69 / 101.1675]
-    np.testing.assert_allclose(np.array(white)[0, 0, 0], expected, atol=1e-4)
-
-
-def test_the_encoders_are_two_with_weights_of_their_own():
-    backbone = tiny_backbone()
-    made = two_towers(backbone)
-    assert made.feature_dim == 16 and len(made.weights) == 2 * len(backbone.weights)
-    first, second = (made.network.get_layer(n).weights for n in ("lightness", "color"))
-    assert first[0] is backbone.weights[0]
-    assert np.abs(first[0].numpy() - second[0].numpy()).max() > 1e-3
-    wider = two_towers(backbone, tiny_backbone(width=12, name="other"))
+def test_given_towers_are_kept():
+    wider = channel_towers([tiny_backbone(), tiny_backbone(width=12, name="other")])
     model = keras_ssl.CMC(wider, COUNT, dim=6)
-    assert model.backbone is wider and model.color_projector.input_shape == (None, 12)
+    assert model.backbone is wider and model.projectors[1].input_shape == (None, 12)
     assert model.embed(images(4)).shape == (4, 12)
 
 
@@ -176,8 +169,12 @@ def test_settings_follow_the_size():
         ({"temperature": 0.0}, "temperature=0.0"),
         ({"num_negatives": -1}, "num_negatives=-1"),
         ({"bank_momentum": 1.0}, "momentum=1.0"),
-        ({"projector": heads.mlp(8, (4,))}, "`projector`.*dim=6 .*gives 4"),
-        ({"color_projector": heads.mlp(8, (5,))}, "`color_projector`.*gives 5"),
+        ({"graph": "star"}, "graph='star'"),
+        ({"projectors": [heads.mlp(8, (6,))]}, "1 for 2 groups"),
+        (
+            {"projectors": [heads.mlp(8, (6,)), heads.mlp(8, (4,), name="other")]},
+            r"`projectors\[1\]`.*dim=6 .*gives 4",
+        ),
     ],
 )
 def test_wrong_arguments(arguments, message):
@@ -186,7 +183,7 @@ def test_wrong_arguments(arguments, message):
 
 
 def test_wrong_images():
-    with pytest.raises(ValueError, match=r"three channels.*\(8, 8, 1\)"):
+    with pytest.raises(ValueError, match=r"channels.*\(8, 8, 1\)|0 to 0"):
         keras_ssl.CMC(tiny_backbone((8, 8, 1)), COUNT)
     with pytest.raises(ValueError, match="num_images=1"):
         keras_ssl.CMC(tiny_backbone(), 1)

@@ -169,3 +169,9 @@ def test_embeddings_have_unit_length():
     z = instdisc().embed(images(4))
     assert z.shape == (4, 6)
     np.testing.assert_allclose(ops.norm(z, axis=1), 1.0, atol=1e-5)
+
+
+def test_making_it_by_name_asks_for_the_number_of_images():
+    with pytest.raises(ValueError, match=r"InstDisc keeps state.*`num_images`.*\['dim'\]"):
+        keras_ssl.create("instdisc", (8, 8, 3), "small_conv", dim=6)
+    assert keras_ssl.create("instdisc", (8, 8, 3), "small_conv", num_images=5).num_images == 5

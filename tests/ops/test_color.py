@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_ssl.ops.color import rgb_to_lab
+from keras_ssl.ops.color import rgb_to_lab, rgb_to_ydbdr
 
 
 @pytest.mark.parametrize(
@@ -38,6 +38,17 @@ def test_half_precision_is_computed_in_float32():
     np.testing.assert_allclose(found, rgb_to_lab(x.astype("float32")), atol=1e-3)
 
 
-def test_other_channels_are_refused():
+def test_ydbdr_of_known_colours():
+    rgb = np.array([(1, 1, 1), (0, 0, 1), (1, 0, 0), (0.3, 0.3, 0.3)], "float32")
+    expected = [(1, 0, 0), (0.114, 1.333, 0.217), (0.299, -0.45, -1.333), (0.3, 0, 0)]
+    found = np.array(rgb_to_ydbdr(rgb))
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    luma = found[:, 0]
+    np.testing.assert_allclose(found[:, 1], 1.505 * (rgb[:, 2] - luma), atol=2e-3)
+    np.testing.assert_allclose(found[:, 2], -1.902 * (rgb[:, 0] - luma), atol=2e-3)
+
+
+@pytest.mark.parametrize("convert", [rgb_to_lab, rgb_to_ydbdr])
+def test_other_channels_are_refused(convert):
     with pytest.raises(ValueError, match=r"three channels.*\(2, 2, 1\)"):
-        rgb_to_lab(np.zeros((2, 2, 1), "float32"))
+        convert(np.zeros((2, 2, 1), "float32"))

@@ -38,15 +38,16 @@ def batches(sizes=(8, 8), seed=0):
     return made
 
 
-def train(model, made, lr, momentum=0.0, weight_decay=0.0):
-    """The loss of each step of `fit`, which shows running means."""
+def train(model, made, lr, momentum=0.0, weight_decay=0.0, **more):
+    """The loss of each step of `fit`, which shows running means; `more` stands in the batches."""
     model.compile(optimizers.SGD(lr, momentum, weight_decay))
     means = []
     callback = keras.callbacks.LambdaCallback(
         on_train_batch_end=lambda step, logs: means.append(logs["loss"])
     )
     views = tuple(np.concatenate(parts) for parts in zip(*made))
-    dataset = tf.data.Dataset.from_tensor_slices({"views": views}).batch(BATCH, True)
+    dataset = tf.data.Dataset.from_tensor_slices({"views": views, **more})
+    dataset = dataset.batch(BATCH, True)
     model.fit(dataset, epochs=1, verbose=0, callbacks=[callback])
     totals = np.arange(1, STEPS + 1) * np.array(means)
     return np.diff(totals, prepend=0.0)

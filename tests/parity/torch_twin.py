@@ -14,27 +14,57 @@ import keras
 import numpy as np
 import torch
 import torch.nn.functional as F
-from lightly.loss import NegativeCosineSimilarity, NTXentLoss, SwaVLoss
+from lightly.loss import (
+    BarlowTwinsLoss,
+    DCLLoss,
+    DCLWLoss,
+    NegativeCosineSimilarity,
+    NTXentLoss,
+    SwaVLoss,
+    VICRegLoss,
+)
 from lightly.models.batchnorm import SplitBatchNorm
 from lightly.models.modules import MoCoProjectionHead, SimCLRProjectionHead, SwaVPrototypes
-from lightly.models.modules.heads import BYOLPredictionHead, BYOLProjectionHead, ProjectionHead
+from lightly.models.modules.heads import (
+    BarlowTwinsProjectionHead,
+    BYOLPredictionHead,
+    BYOLProjectionHead,
+    NNCLRPredictionHead,
+    NNCLRProjectionHead,
+    ProjectionHead,
+    SimSiamPredictionHead,
+    SimSiamProjectionHead,
+    VICRegProjectionHead,
+)
 from lightly.models.modules.memory_bank import MemoryBankModule
+from lightly.models.modules.nn_memory_bank import NNMemoryBankModule
 from lightly.models.utils import deactivate_requires_grad, update_momentum
 from torch import nn
 
 __all__ = [
     "BYOLPredictionHead",
     "BYOLProjectionHead",
+    "BarlowTwinsLoss",
+    "BarlowTwinsProjectionHead",
+    "DCLLoss",
+    "DCLWLoss",
     "F",
     "MemoryBankModule",
     "MoCoProjectionHead",
+    "NNCLRPredictionHead",
+    "NNCLRProjectionHead",
+    "NNMemoryBankModule",
     "NTXentLoss",
     "NegativeCosineSimilarity",
     "ProjectionHead",
     "SimCLRProjectionHead",
+    "SimSiamPredictionHead",
+    "SimSiamProjectionHead",
     "SplitBatchNorm",
     "SwaVLoss",
     "SwaVPrototypes",
+    "VICRegLoss",
+    "VICRegProjectionHead",
     "deactivate_requires_grad",
     "nn",
     "torch",

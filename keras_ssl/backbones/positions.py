@@ -1,0 +1,141 @@
+"""The class token and the positions of a sequence of patches."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+POSITIONS = ("learned", "sincos")
+
+
+def sincos_positions(grid: Sequence[int], width: int) -> np.ndarray:
+    """Fixed positions of a grid of patches: sines and cosines of the row, then of the column.
+
+    With w_k = 10000^(-4 k / D) for k < D/4, the place (r, c) has the vector
+
+        sin(r w_k), cos(r w_k), sin(c w_k), cos(c w_k),    each for all k.
+
+    Chen, Xie, He 2021 (MoCo v3), https://arxiv.org/abs/2104.02057, section 5; the order is that of
+    `vits.py` of the authors' code. Departures from it: none on square grids; on others theirs gives
+    patches the waves of other places.
+
+    Args:
+        grid: (h, w), numbers of rows and of columns.
+        width: D, a multiple of 4.
+
+    Returns:
+        float32 array `(h * w, D)`, row by row.
+
+    Raises:
+        ValueError: if 4 does not divide `width`.
+    """
+    if width % 4:
+        raise ValueError(f"`width` must be a multiple of 4. Received: width={width}.")
+    waves = 10_000.0 ** (-4 * np.arange(width // 4) / width)
+    angles = [places.reshape(-1, 1) * waves for places in np.indices(grid)]
+    parts = [wave(angle) for angle in angles for wave in (np.sin, np.cos)]
+    return np.concatenate(parts, axis=-1).astype("float32")
+
+
+@keras.saving.register_keras_serializable("keras_ssl")
+class ClassTokenAndPositions(keras.layers.Layer):
+    """From a map of patches to a sequence: class token, then the rows, plus positions.
+
+    A map of another size gets positions resized bicubically; the class token keeps its own.
+
+    Args:
+        grid: (h, w) that there are positions for.
+        positions: `"learned"`, or `"sincos"`: those of `sincos_positions`, 0 for the class token,
+            which no optimizer moves.
+        stddev: of the class token at first.
+        **kwargs: as `keras.layers.Layer`.
+    """
+
+    def __init__(
+        self,
+        grid: Sequence[int],
+        positions: str = "learned",
+        stddev: float = 0.02,
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        self.grid, self.kind, self.stddev = tuple(grid), positions, stddev
+
+    def build(self, input_shape: Sequence[int | None]) -> None:
+        """Make the class token and the positions."""
+        width, (rows, columns) = input_shape[-1], self.grid
+        token = keras.initializers.TruncatedNormal(stddev=self.stddev)
+        self.class_token = self.add_weight((1, 1, width), token, name="class_token")
+        shape, learned = (1, 1 + rows * columns, width), self.kind == "learned"
+        start = keras.initializers.TruncatedNormal(stddev=0.02) if learned else self._fixed
+        self.positions = self.add_weight(shape, start, trainable=learned, name="positions")
+
+    def call(self, patches: Any) -> Any:
+        """Tokens `(B, 1 + h w, D)` of a map `(B, h, w, D)`."""
+        width = patches.shape[-1]
+        token = self.class_token + self.positions[:, :1]
+        token = ops.broadcast_to(token, (ops.shape(patches)[0], 1, width))
+        patches = patches + self._patch_positions(tuple(patches.shape[1:3]))
+        patches = ops.reshape(patches, (ops.shape(patches)[0], -1, width))
+        return ops.concatenate([token, patches], axis=1)
+
+    def _fixed(self, shape: Sequence[int], dtype: Any = None) -> Any:
+        table = sincos_positions(self.grid, shape[-1])
+        return ops.convert_to_tensor(np.pad(table, ((1, 0), (0, 0)))[None], dtype)
+
+    def _patch_positions(self, size: tuple) -> Any:
+        width = self.positions.shape[-1]
+        positions = ops.reshape(self.positions[:, 1:], (1, *self.grid, width))
+        if None in size or size == self.grid:
+            return positions
+        # Half precision would round the positions; images are resized in float32.
+        resized = ops.image.resize(
+            ops.cast(positions, "float32"), size, "bicubic", data_format="channels_last"
+        )
+        return ops.cast(resized, positions.dtype)
+
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple:
+        """(B, 1 + h w, D)."""
+        batch, rows, columns, width = input_shape
+        known = rows is not None and columns is not None
+        return (batch, 1 + rows * columns if known else None, width)
+
+    def get_config(self) -> dict:
+        """The constructor's arguments."""
+        own = {"grid": list(self.grid), "positions": self.kind, "stddev": self.stddev}
+        return {**super().get_config(), **own}
+
+    def core_layer(self) -> keras.Layer:
+        """The same computation for a map of the size of `grid`, in Keras' own layers.
+
+        A zero token is put first; then the product with ones leaves every token as it is and the
+        bias, one for each place, adds class token and positions.
+        """
+        rows, columns = self.grid
+        width, tokens = self.positions.shape[-1], 1 + rows * columns
+        return keras.Sequential(
+            [
+                keras.layers.Reshape((-1, width), name="rows", dtype=self.dtype_policy),
+                keras.layers.ZeroPadding1D((1, 0), name="place_of_class", dtype=self.dtype_policy),
+                keras.layers.EinsumDense(
+                    "btd,d->btd",
+                    output_shape=(tokens, width),
+                    bias_axes="td",
+                    dtype=self.dtype_policy,
+                    name="positions",
+                ),
+            ],
+            name=self.name,
+        )
+
+    def core_weights(self) -> list:
+        """Weights of `core_layer` that equal this layer's."""
+        token, positions = (
+            ops.convert_to_numpy(self.class_token),
+            ops.convert_to_numpy(self.positions),
+        )
+        bias = positions[0].copy()
+        bias[0] += token[0, 0]
+        return [ops.convert_to_numpy(ops.ones((bias.shape[-1],))), bias]

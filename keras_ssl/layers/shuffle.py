@@ -1,0 +1,79 @@
+"""Shuffled batch normalisation: keys whose statistics tell nothing about their queries."""
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_ssl import distribute
+from keras_ssl.layers import norm
+
+_PERMUTATIONS = 64  # orders of a batch that are drawn, and used in turn
+_GROUPS = 8
+
+
+def shuffled(encode: Callable[[Any], Any], images: Any, groups: int, step: Any) -> Any:
+    """`encode(images)` with batch statistics of groups of the global batch in another order.
+
+    He et al. 2020 (MoCo), https://arxiv.org/abs/1911.05722, section 3.3. The groups play the
+    authors' GPUs: the result is the same on one device and on several, which divide the groups
+    among them. With one group nothing is shuffled.
+
+    Args:
+        encode: networks with this library's batch normalisation, `(n, ...)` -> `(n, width)`.
+        images: `(n, ...)`, of this replica.
+        groups: groups of the global batch, which divide it; a multiple of the replicas, or 1.
+        step: scalar integer; each has another order.
+
+    Returns:
+        float32 `(global n, width)` in the images' order, the same on all replicas.
+    """
+    if groups > 1:
+        order = batch_order(images.shape[0] * distribute.num_replicas(), step)
+        images = ops.take(distribute.all_gather(images), order, axis=0)
+        images = distribute.local_rows(images)
+    with norm.grouped(groups):
+        encoded = encode(images)
+    encoded = distribute.all_gather(ops.cast(encoded, "float32"))
+    return ops.take(encoded, ops.argsort(order), axis=0) if groups > 1 else encoded
+
+
+def batch_order(size: int, step: Any) -> Any:
+    """A permutation of `size` images as int32, one of 64 that take turns from step to step."""
+    generator = np.random.default_rng(size)
+    orders = [generator.permutation(size) for _ in range(_PERMUTATIONS)]
+    return ops.take(np.stack(orders).astype("int32"), step % _PERMUTATIONS, axis=0)
+
+
+def group_limit(networks: Sequence[keras.Model], groups: int | None) -> int:
+    """The most groups that batches may be divided into; 1 if a network cannot do it.
+
+    Args:
+        networks: what is to normalise by groups.
+        groups: what the user asks for; None for the default, 8.
+
+    Raises:
+        ValueError: if groups are asked for, and a network has batch normalisation that is not this
+            library's. Without being asked there is a warning.
+    """
+    foreign = [
+        layer.name
+        for network in networks
+        for layer in network._flatten_layers()
+        if norm.is_foreign(layer)
+    ]
+    if not foreign:
+        return groups or _GROUPS
+    what = (
+        f"'{foreign[0]}' is not this library's batch normalisation and cannot be shuffled: a "
+        "query and its key share statistics, which can give the answer away. Build the network "
+        "with keras_ssl.layers.batch_norm."
+    )
+    if groups not in (None, 1):
+        raise ValueError(f"`groups` must be 1 here. Received: groups={groups}. {what}")
+    if groups is None:
+        warnings.warn(what, stacklevel=4)
+    return 1

@@ -1,0 +1,80 @@
+"""What methods that tell images apart by a memory bank share: their loss, heads and checks."""
+
+from typing import Any
+
+import keras
+
+from keras_ssl import losses
+from keras_ssl.layers import heads
+from keras_ssl.layers.memory_bank import MemoryBank
+
+
+def discriminate(
+    bank: MemoryBank,
+    embeddings: Any,
+    index: Any,
+    temperature: float,
+    num_negatives: int,
+    step: Any,
+    keep: bool,
+) -> Any:
+    """Loss of telling each embedding's own row of a bank from the others.
+
+    Over all rows the cross-entropy, `losses.memory_cross_entropy`; with K negatives its
+    noise-contrastive estimate, `losses.noise_contrastive`, of K rows that the whole batch shares
+    and a constant Z that the bank keeps from the first batch on.
+
+    Args:
+        bank: read as it is, not updated.
+        embeddings: `(N, width)`, of the global batch.
+        index: integers `(N,)`, the images of the global batch.
+        temperature: > 0.
+        num_negatives: K; 0 for all rows.
+        step: scalar integer which the drawn rows are a function of; banks of one size give the same
+            places for the same step and K.
+        keep: whether the bank keeps the Z of this batch where it has none; in training.
+
+    Returns:
+        float32 scalar.
+    """
+    if not num_negatives:
+        return losses.memory_cross_entropy(embeddings, bank.rows, index, temperature)
+    negatives = bank.look_up(bank.draw(step, num_negatives))
+    scores = losses.memory_scores(embeddings, bank.look_up(index), negatives, temperature)
+    partition = bank.settle(losses.partition_estimate(scores, bank.size), keep=keep)
+    return losses.noise_contrastive(scores, partition, bank.size)
+
+
+def linear_head(width: int, dim: int, name: str = "projector") -> keras.Model:
+    """One Dense layer with biases from `width` to `dim` numbers, as in the authors' codes."""
+    return heads.mlp(
+        width,
+        (dim,),
+        output_norm=None,
+        use_bias=True,
+        kernel_initializer="glorot_uniform",
+        name=name,
+    )
+
+
+def check_numbers(num_images: int, dim: int, num_negatives: int, temperature: float) -> None:
+    """Raise unless the numbers are in their ranges."""
+    for name, value, low in (
+        ("num_images", num_images, 2),
+        ("dim", dim, 1),
+        ("num_negatives", num_negatives, 0),
+    ):
+        if not value >= low:
+            raise ValueError(f"`{name}` must be >= {low}. Received: {name}={value}.")
+    if not temperature > 0:
+        raise ValueError(f"`temperature` must be > 0. Received: temperature={temperature}.")
+
+
+def check_width(name: str, projector: keras.Model, dim: int) -> None:
+    """Raise unless `projector`, the argument `name`, gives `dim` numbers."""
+    width = projector.output_shape[-1]
+    if width != dim:
+        raise ValueError(
+            f"`{name}` must give `dim` numbers. Received: dim={dim} and a projector that gives "
+            f"{width}. Pass its width as `dim`."
+        )

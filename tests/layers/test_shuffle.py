@@ -1,0 +1,54 @@
+"""Shuffled batches: whose statistics they take, that order comes back, what is refused."""
+
+import keras
+import numpy as np
+import pytest
+from toys import images, tiny_backbone
+
+from keras_ssl.layers.shuffle import batch_order, group_limit, shuffled
+
+BATCH = images(16).astype("float32") / 255
+
+
+def encoder(backbone):
+    return lambda x: backbone(x, training=True)
+
+
+def test_shuffling_changes_the_statistics_and_nothing_else():
+    """Rows come back in their order; without batch normalisation shuffling changes nothing."""
+    inputs = keras.Input((8, 8, 3))
+    x = keras.layers.Conv2D(8, 3, strides=2)(inputs)
+    plain = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(x))
+    for network, equal in ((plain, True), (tiny_backbone(), False)):
+        encode = encoder(network)
+        found, expected = np.array(shuffled(encode, BATCH, 8, 0)), np.array(encode(BATCH))
+        assert np.allclose(found, expected, atol=1e-5) is equal
+        np.testing.assert_allclose(shuffled(encode, BATCH, 1, 0), expected, atol=1e-6)
+
+
+def test_statistics_are_those_of_permuted_groups():
+    encode = encoder(tiny_backbone())
+    order = np.array(batch_order(16, 3))
+    found = np.array(shuffled(encode, BATCH, 4, 3))
+    expected = np.zeros_like(found)
+    for group in np.split(order, 4):
+        expected[group] = encode(BATCH[group])
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_orders_are_permutations_and_differ_from_step_to_step():
+    orders = [tuple(np.array(batch_order(16, step))) for step in range(64)]
+    assert all(sorted(order) == list(range(16)) for order in orders)
+    assert len(set(orders)) == 64 and orders[0] == tuple(np.array(batch_order(16, 64)))
+
+
+def test_foreign_batch_normalisation_is_named():
+    inputs = keras.Input((8, 8, 3))
+    x = keras.layers.BatchNormalization(name="foreign_bn")(keras.layers.Conv2D(8, 3)(inputs))
+    networks = [tiny_backbone(), keras.Model(inputs, x)]
+    with pytest.warns(UserWarning, match="foreign_bn.*cannot be shuffled"):
+        assert group_limit(networks, None) == 1
+    with pytest.raises(ValueError, match="`groups` must be 1 here. Received: groups=4"):
+        group_limit(networks, 4)
+    assert group_limit(networks, 1) == 1
+    assert [group_limit(networks[:1], groups) for groups in (None, 4, 1)] == [8, 4, 1]
