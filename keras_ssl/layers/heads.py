@@ -26,12 +26,12 @@ def mlp(
     `output_norm="scale"`, batch normalisation that scales but does not shift (a common shift would
     be a direction that all images share). Chen et al. 2020, https://arxiv.org/abs/2002.05709,
     section 4.2; `tf2/model.py` of the authors' code for the details.
-    Departures from the authors' code: none known for `widths` of two numbers, the paper's head.
+    Departures from the authors' code: none known for the papers' heads (below).
 
     Args:
         input_dim: width of the features.
         widths: width of each Dense layer, the last being the output; SimCLR: (2048, 128), and (512,
-            128) for ResNet-18.
+            128) for ResNet-18; SimCLR v2: (2048, 2048, 128).
         hidden_norm: whether hidden layers are normalised (MoCo v2: not).
         output_norm: `"scale"` (gamma, no beta), `"plain"` (neither; MoCo v3, SimSiam) or None
             (BYOL, Barlow Twins).
@@ -75,3 +75,32 @@ def mlp(
             x
         )
     return keras.Model(inputs, x, name=name)
+
+
+def first_layers(projector: keras.Model, layers: int) -> keras.Model:
+    """The first hidden layers of a head, up to and with their ReLU: features to fine-tune from.
+
+    Chen et al. 2020 (SimCLR v2), https://arxiv.org/abs/2006.10029, sections 2 and 3.3: with few
+    labels, fine-tuning from the middle of the head beats fine-tuning from its input. The number is
+    `ft_proj_selector` of the authors' code.
+    Departures from the authors' code: the rest of the head is left out, theirs is kept and idle.
+
+    Args:
+        projector: functional or sequential head whose hidden layers end in `keras.layers.ReLU`, as
+            those of `mlp`.
+        layers: how many to keep, from 0 (the features as they are) to the number of hidden layers.
+
+    Returns:
+        A functional model `(B, input_dim)` -> `(B, width)` that shares the projector's weights.
+
+    Raises:
+        ValueError: if `layers` is out of range.
+    """
+    ends = [layer for layer in projector.layers if isinstance(layer, keras.layers.ReLU)]
+    if not 0 <= layers <= len(ends):
+        raise ValueError(
+            f"`layers` must be from 0 to {len(ends)}, the number of ReLU layers of "
+            f"'{projector.name}'. Received: layers={layers}."
+        )
+    outputs = ends[layers - 1].output if layers else projector.inputs[0]
+    return keras.Model(projector.inputs[0], outputs, name=f"{projector.name}_first{layers}")

@@ -12,6 +12,7 @@ from keras_ssl.losses.contrastive import (
     nt_xent,
     supervised_contrastive,
 )
+from keras_ssl.losses.distillation import soft_target_cross_entropy
 from keras_ssl.losses.likelihood import (
     bernoulli,
     discretized_logistic,
@@ -46,6 +47,7 @@ __all__ = [
     "noise_contrastive",
     "nt_xent",
     "partition_estimate",
+    "soft_target_cross_entropy",
     "supervised_contrastive",
     "swapped_prediction",
     "vicreg",

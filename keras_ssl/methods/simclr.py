@@ -1,8 +1,10 @@
 """SimCLR: pull two views of an image together, push all other images of the batch away.
 
-Chen, Kornblith, Norouzi, Hinton 2020, https://arxiv.org/abs/2002.05709 (Algorithm 1, sections 2 and
-3). Departures from the authors' code: the loss is the paper's mean over the 2N views (theirs is
-twice that, which LARS cancels).
+Chen, Kornblith, Norouzi, Hinton 2020, https://arxiv.org/abs/2002.05709 (v1: Algorithm 1, sections 2
+and 3), and Chen, Kornblith, Swersky, Norouzi, Hinton 2020, https://arxiv.org/abs/2006.10029 (v2:
+deeper head, fine-tuned from its middle; sections 2 and 3.1). Departures from the authors' code: the
+loss is the paper's mean over the 2N views (theirs is twice that, which LARS cancels). The queue of
+negatives with which v2 gains about a point is not in their code either.
 """
 
 import math
@@ -32,23 +34,29 @@ class SimCLR(SSLModel):
     Args:
         backbone: a `keras_ssl.backbones.Backbone`, or any image `keras.Model`, which is adopted.
         projector: `keras.Model` from features to the space of the loss; by default the authors'
-            head, Dense-BatchNorm-ReLU of the features' width, then Dense-BatchNorm of width 128.
+            head, Dense-BatchNorm-ReLU of the features' width, once (v1) or twice (v2), then
+            Dense-BatchNorm of width 128.
         temperature: positive float; by default 0.5 up to 64 px (CIFAR-10, appendix B.9), else 0.1
-            (ImageNet).
+            (ImageNet, both versions).
+        version: 1 or 2, which chooses head, learning rate and warm-up.
         **kwargs: as `keras.Model`.
 
     Batch:
         views: tuple of two float tensors `(batch, height, width, channels)` in [0, 1].
 
     Raises:
-        ValueError: if `temperature` is not positive or the backbone cannot be adopted.
+        ValueError: if `temperature` is not positive, `version` is neither 1 nor 2, or the backbone
+            cannot be adopted.
     """
 
-    def __init__(self, backbone, projector=None, temperature=None, **kwargs):
+    def __init__(self, backbone, projector=None, temperature=None, version=1, **kwargs):
         super().__init__(**kwargs)
+        if version not in (1, 2):
+            raise ValueError(f"`version` must be 1 or 2. Received: version={version}.")
+        self.version = version
         self.backbone = backbones.adopt(backbone)
         width = self.backbone.feature_dim
-        self.projector = projector or heads.mlp(width, (width, 128), name="projector")
+        self.projector = projector or heads.mlp(width, (*[width] * version, 128))
         if temperature is None:
             temperature = 0.5 if is_small(self.image_shape) else 0.1
         if not temperature > 0:
@@ -68,20 +76,45 @@ class SimCLR(SSLModel):
         """Projections of images in inference mode: the space in which the loss compares."""
         return ops.cast(self._project(images, training=False), "float32")
 
+    def encoder(self, head_layers=1):
+        """Backbone and first layers of the head as a plain model, to be fine-tuned on few labels.
+
+        Put a Dense layer with zero kernel on it and train the whole with `compile` and `fit`. v2
+        (sections 2 and 3.1) keeps one layer of the head for 1 and 10 % of ImageNet's labels, none
+        for all. Weights are shared: training moves this method's own networks.
+
+        Args:
+            head_layers: hidden layers of the head to keep, each with its normalisation and ReLU;
+                0 for the backbone alone.
+
+        Returns:
+            Functional model from images `(B, H, W, C)`, float in [0, 1], to features `(B, D)`.
+
+        Raises:
+            ValueError: if the head has not so many hidden layers.
+        """
+        images = keras.Input(self.image_shape, name="images")
+        features = self.backbone(images)
+        head = heads.first_layers(self.projector, head_layers)
+        return keras.Model(images, head(features) if head_layers else features, name="encoder")
+
     def default_views(self, image_size):
         """Crop, flip, colour jitter, grey (and blur above 64 px): section 3 and appendix A."""
         return views.simclr(image_size)
 
     def default_optimizer(self, total_steps, batch_size):
-        """LARS, warmed up over the first tenth of the run, then cosine to zero (appendix B.1).
+        """LARS with momentum 0.9 and weight decay 1e-4, warmed up, then cosine to zero.
 
-        Learning rate: 0.075 * sqrt(batch), the paper's rule for small batches and short training;
-        up to 64 px 2 * sqrt(batch / 512), which at 512 images is that of the authors' command for
-        CIFAR-10. The warm-up is 10 of 100 epochs in the paper. Weight decay 1e-4 (the authors'
-        README; the paper's is 1e-6).
+        Learning rate: 0.075 * sqrt(batch) (v1, appendix B.1: for small batches and short training)
+        or 0.1 * sqrt(batch) (v2, section 3.1); up to 64 px 2 * sqrt(batch / 512), which at 512
+        images is that of the authors' command for CIFAR-10. Warm-up: a tenth of the run (10 of 100
+        epochs) or, v2, a twentieth. The weight decay is that of v2 and of the authors' README, for
+        either version; v1's paper has 1e-6.
         """
-        peak = (2 / math.sqrt(512) if is_small(self.image_shape) else 0.075) * math.sqrt(batch_size)
-        schedule = optimizers.WarmupCosine(peak, total_steps, warmup_steps=total_steps // 10)
+        rate = 0.075 if self.version == 1 else 0.1
+        peak = (2 / math.sqrt(512) if is_small(self.image_shape) else rate) * math.sqrt(batch_size)
+        warmup = total_steps // (10 if self.version == 1 else 20)
+        schedule = optimizers.WarmupCosine(peak, total_steps, warmup_steps=warmup)
         return optimizers.LARS(schedule, momentum=0.9, weight_decay=1e-4, velocity="update")
 
     def _project(self, images, training):

@@ -1,0 +1,292 @@
+r"""SimCLR v2's three steps: pretrain without labels, fine-tune on few, distil without labels.
+
+Chen et al. 2020, https://arxiv.org/abs/2006.10029, sections 2 and 3.
+
+    python -m recipes.simclr_v2 --preset=cifar10_small --data_dir=path/to/tfds --out=runs/simclr-v2
+
+For 1 and for 10 % of the labels, drawn evenly from the classes: a network trained on them alone;
+the pretrained one fine-tuned from the input of its projection head (layer 0) and from its first
+hidden layer (layer 1), which the paper finds better; a student without pretraining that learns the
+latter's predictions for all images; and a smaller one that learns that student's.
+`semi_supervised.csv` holds the accuracies on the test split, of the last weights. Each result is
+kept below `--out`, so that a killed study goes on where it was. The paper, on ImageNet with
+ResNet-50: fine-tuned 57.9 and 68.4 % with 1 and 10 % of the labels, and 73.9 and 77.5 % as the
+student of a larger network.
+
+Not run yet. `cifar10_small` is a small budget of our own: few images, a small network, few epochs,
+Adam, temperature 0.2 in pretraining; `cifar10` takes the authors' command for pretraining there,
+`imagenet` the paper's settings. Departures from the paper: networks are fine-tuned with the Nesterov
+momentum of SimCLR v1 (appendix B.5) in the place of LARS, on one device, as are students; plain
+ResNets without selective kernels; networks trained on labels alone get twice the epochs.
+"""
+
+import csv
+import dataclasses
+import json
+import os
+import pathlib
+
+import keras
+import numpy as np
+
+from keras_ssl import SimCLR, backbones, data, evaluation, losses, optimizers, views
+from keras_ssl.ops import to_unit_range
+from keras_ssl.run_folder import write_atomically
+from recipes import _runner, simclr
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(simclr.Config):
+    """Settings of the study: those of `recipes.simclr`, and of what follows pretraining.
+
+    Students are trained with the batch, optimizer and learning rate of pretraining, as in the paper.
+    """
+
+    warmup_epochs: int = 50  # a twentieth
+    tuning_batch_size: int = 128
+    tuning_rate: float = 0.025  # 0.05 * 128 / 256
+    scratch_rate: float = 0.05  # of networks trained on the labels alone
+    epochs_1: int = 60  # of fine-tuning on 1 % of the labels
+    epochs_10: int = 30
+    student_epochs: int = 400
+
+
+PRESETS = {
+    "cifar10_small": Config(
+        images=10_000,
+        epochs=20,
+        tuning_batch_size=32,
+        tuning_rate=1e-3,
+        scratch_rate=3e-3,
+        student_epochs=10,
+        **simclr.SMALL,
+    ),
+    "cifar10": Config(),
+    "imagenet": Config(
+        data="imagenet2012",
+        image_size=224,
+        backbone="resnet50",
+        batch_size=4096,
+        epochs=800,
+        learning_rate=6.4,  # 0.1 * sqrt(4096)
+        warmup_epochs=40,
+        temperature=0.1,
+        strength=1.0,
+        tuning_batch_size=1024,
+        tuning_rate=0.2,  # 0.05 * 1024 / 256
+        scratch_rate=0.4,
+    ),
+}
+
+SHARES = {"1 %": 0.01, "10 %": 0.1}  # of the labels
+TEMPERATURES = {"same": 0.1, "smaller": 1.0}  # of distillation, for students of that size
+
+SMALLER = {
+    "small_conv": lambda shape: backbones.small_conv(shape, widths=(16, 32, 64, 128)),
+    "resnet18": lambda shape: backbones.small_conv(shape),
+    "resnet50": lambda shape: backbones.resnet18(shape),
+}
+
+make_views = simclr.make_views
+
+
+def make_model(config, num_images):
+    """SimCLR with the head of three layers, its optimizer and schedule."""
+    network = backbones.get(config.backbone, (config.image_size, config.image_size, 3))
+    model = SimCLR(network, temperature=config.temperature, version=2)
+    model.compile(_optimizer(config, _runner.warmup_cosine(config, num_images)))
+    return model
+
+
+def balanced(labels, share, seed):
+    """Indices of a share of the images of each class, one at least; a larger share holds them too.
+
+    Args:
+        labels: `(n,)`.
+        share: in (0, 1].
+        seed: of the choice.
+
+    Returns:
+        Sorted array of indices.
+    """
+    generator, chosen = np.random.default_rng(seed), []
+    for label in np.unique(labels):
+        members = generator.permutation(np.flatnonzero(labels == label))
+        chosen.append(members[: max(1, round(share * len(members)))])
+    return np.sort(np.concatenate(chosen))
+
+
+def classifier(encoder, classes, kernel="zeros"):
+    """`encoder` with a layer of logits on it."""
+    logits = keras.layers.Dense(classes, kernel_initializer=kernel, dtype="float32", name="logits")
+    return keras.Model(encoder.inputs, logits(encoder.output), name="classifier")
+
+
+def fresh(backbone, classes):
+    """A classifier without pretraining; the logits' kernel is that of the authors' code."""
+    images = keras.Input(backbone.image_shape, name="images")
+    encoder = keras.Model(images, backbone(images), name="encoder")
+    return classifier(encoder, classes, keras.initializers.RandomNormal(stddev=0.01))
+
+
+def tune(model, source, config, epochs, rate):
+    """Train all weights of a classifier on labelled images; crop and flip, cosine to zero."""
+    batch_size = min(config.tuning_batch_size, source.size)
+    schedule = optimizers.WarmupCosine(rate, epochs * (source.size // batch_size))
+    if config.optimizer == "lars":
+        optimizer = keras.optimizers.SGD(schedule, momentum=0.9, nesterov=True)
+    else:
+        optimizer = keras.optimizers.Adam(schedule)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(optimizer, loss)
+    _fit(model, source, config, batch_size, epochs, labels=True)
+    return model
+
+
+def distil(teacher, student, source, config, temperature):
+    """Train `student` on the predictions of `teacher` for unlabelled images; crop and flip.
+
+    Both see the same crop; the teacher stays as it is, in inference mode.
+    """
+    distiller = keras.distillation.Distiller(
+        teacher,
+        student,
+        keras.distillation.LogitsDistillation(
+            temperature=1.0,  # the loss divides by its own
+            loss=lambda t, s: losses.soft_target_cross_entropy(s, t, temperature),
+        ),
+        student_loss_weight=0.0,
+    )
+    steps = source.size // config.batch_size
+    total, warmup = config.student_epochs * steps, config.student_epochs * steps // 20
+    schedule = optimizers.WarmupCosine(config.learning_rate, total, warmup)
+    # Keras asks for a loss on labels, though its weight is 0.
+    distiller.compile(_optimizer(config, schedule), loss="sparse_categorical_crossentropy")
+    _fit(distiller, source, config, config.batch_size, config.student_epochs, labels=False)
+    return student
+
+
+def study(config, out, data_dir=None):
+    """The three steps below `out`; writes, prints and returns the table."""
+    out = pathlib.Path(out)
+    _claim(config, out)
+    pretrained = out / "pretrained.keras"
+    if not pretrained.exists():
+        run = _runner.run(config, make_model, make_views, out / "pretraining", data_dir)
+        _save(run.model, pretrained)
+    source, test = data.splits(
+        config.data, image_size=config.image_size, data_dir=data_dir, seed=config.seed
+    )
+    if config.images and config.images < source.size:
+        source = source.subset(range(config.images))
+    judged = test.arrays((config.image_size, config.image_size))
+    table = []
+    for labels, share in SHARES.items():
+        labelled = source.subset(balanced(source.labels, share, config.seed))
+        makers = _makers(config, out, source, labelled, share, int(judged[1].max()) + 1)
+        for model, make in makers.items():
+            row = _step(out / f"{model} {labels}".replace(" ", "-"), make, judged, config)
+            table.append({"labels": labels, "images": labelled.size, "model": model, **row})
+    _write(table, out / "semi_supervised.csv")
+    return table
+
+
+def _makers(config, out, source, labelled, share, classes):
+    """Functions that train each of the study's networks for one share of the labels, in order."""
+    shape = (config.image_size, config.image_size, 3)
+    epochs = config.epochs_1 if share == SHARES["1 %"] else config.epochs_10
+    suffix = "-1-%.keras" if share == SHARES["1 %"] else "-10-%.keras"
+
+    def load(name):
+        return keras.saving.load_model(out / name, compile=False)
+
+    def scratch():
+        model = fresh(backbones.get(config.backbone, shape), classes)
+        return tune(model, labelled, config, 2 * epochs, config.scratch_rate)
+
+    def tuned(layers):
+        model = classifier(load("pretrained.keras").encoder(layers), classes)
+        return tune(model, labelled, config, epochs, config.tuning_rate)
+
+    def student(size, teacher):
+        maker = SMALLER[config.backbone] if size == "smaller" else None
+        backbone = maker(shape) if maker else backbones.get(config.backbone, shape)
+        model = fresh(backbone, classes)
+        return distil(load(teacher + suffix), model, source, config, TEMPERATURES[size])
+
+    return {
+        "labels alone": scratch,
+        "head layer 0": lambda: tuned(0),
+        "head layer 1": lambda: tuned(1),
+        "student": lambda: student("same", "head-layer-1"),
+        "small student": lambda: student("smaller", "student"),
+    }
+
+
+def _step(path, make, judged, config):
+    """The result that lies at `path`; first made, and its network kept beside it, where absent."""
+    record = path.with_name(f"{path.name}.json")
+    if not record.exists():
+        keras.backend.clear_session()
+        keras.utils.set_random_seed(config.seed)
+        model = make()
+        result = {"parameters": model.count_params(), "accuracy": _accuracy(model, judged)}
+        _save(model, path.with_name(f"{path.name}.keras"))
+        write_atomically(record, json.dumps(result))
+        print(f"{path.name}: test accuracy {result['accuracy']:.4f}")
+    return json.loads(record.read_text())
+
+
+def _accuracy(model, judged):
+    images, labels = judged
+    scores = evaluation.extract(lambda x: model.predict_on_batch(to_unit_range(x)), images)
+    return float(np.mean(scores.argmax(axis=1) == labels))
+
+
+def _fit(model, source, config, batch_size, epochs, labels):
+    """`model.fit` on crops with their labels, or on crops alone."""
+    size = (config.image_size, config.image_size)
+    crop = views.Compose([views.RandomResizedCrop(size), views.HorizontalFlip()])
+    stream = data.stream(source, views.SingleView(crop), batch_size, config.seed, labels=labels)
+    batches = stream.map(lambda b: (b["views"][0], b["label"]) if labels else b["views"][0])
+    model.fit(batches, epochs=epochs, steps_per_epoch=source.size // batch_size, verbose=0)
+
+
+def _optimizer(config, schedule):
+    """LARS, or Adam for the small budget: in pretraining and of students."""
+    if config.optimizer == "lars":
+        return optimizers.LARS(schedule, weight_decay=config.weight_decay, velocity="update")
+    return keras.optimizers.Adam(schedule, weight_decay=config.weight_decay or None)
+
+
+def _claim(config, out):
+    """Refuse a folder that holds results of other settings."""
+    out.mkdir(parents=True, exist_ok=True)
+    path, settings = out / "study.json", json.dumps(dataclasses.asdict(config), indent=2) + "\n"
+    if path.exists() and path.read_text() != settings:
+        raise ValueError(f"`out` holds a study with other settings, see {path}. Choose another.")
+    write_atomically(path, settings)
+
+
+def _save(model, path):
+    """The whole model, or nothing, at `path`."""
+    partial = path.with_name(f"partial-{path.name}")
+    model.save(partial)
+    os.replace(partial, path)
+
+
+def _write(table, path):
+    """The table as CSV and on the screen."""
+    with open(path, "w", newline="") as file:
+        writer = csv.DictWriter(file, list(table[0]))
+        writer.writeheader()
+        writer.writerows(table)
+    for row in [dict(zip(table[0], table[0])), *table]:
+        accuracy = row["accuracy"]
+        shown = accuracy if isinstance(accuracy, str) else f"{accuracy:.4f}"
+        cells = [str(cell) for name, cell in row.items() if name != "accuracy"]
+        print("  ".join(f"{cell:>13}" for cell in [*cells, shown]))
+
+
+if __name__ == "__main__":
+    _runner.main(PRESETS, make_model, make_views, whole=study)
