@@ -182,8 +182,7 @@ def train(
     views = views or model.default_views(model.image_shape[:2])
     feed.check_batch_size(batch_size)
     feed.check_number(model, source)
-    labels = "label" in model.batch_keys
-    data_module.stream(source, views, batch_size, seed, labels=labels)  # raises on a misfit
+    data_module.check_stream(source, views, batch_size, labels="label" in model.batch_keys)
     steps = source.size // batch_size
     if not model.compiled:
         accumulation = gradient_accumulation_steps or 1

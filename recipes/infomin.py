@@ -1,6 +1,6 @@
 r"""InfoMin (Tian et al. 2020, https://arxiv.org/abs/2005.10243).
 
-    python -m recipes.infomin --preset=cifar10_small --data_dir=path/to/tfds --out=runs/infomin-small
+    python -m recipes.infomin --preset=cifar10_small --data_dir=path/to/tfds --out=runs/infomin
     python -m recipes.infomin --preset=cifar10 --data_dir=path/to/tfds --out=runs/infomin-cifar10
     python -m recipes.infomin --preset=imagenet --data_dir=path/to/tfds --out=runs/infomin-imagenet
 

@@ -117,7 +117,6 @@ def measure(config, folder, data_dir):
 
 def share(model, pipeline, config, data_dir, limit=10_000):
     """The bound for two views of each test image, or training image where there is no test."""
-    size = (config.image_size, config.image_size)
     source, test = data.splits(config.data, image_size=config.image_size, data_dir=data_dir)
     judged = test if test is not None else source
     batch_size = min(100, judged.size)

@@ -14,10 +14,10 @@ ResNet-50: fine-tuned 57.9 and 68.4 % with 1 and 10 % of the labels, and 73.9 an
 student of a larger network.
 
 Not run yet. `cifar10_small` is a small budget of our own: few images, a small network, few epochs,
-Adam, temperature 0.2 in pretraining; `cifar10` takes the authors' command for pretraining there,
-`imagenet` the paper's settings. Departures from the paper: networks are fine-tuned with the Nesterov
-momentum of SimCLR v1 (appendix B.5) in the place of LARS, on one device, as are students; plain
-ResNets without selective kernels; networks trained on labels alone get twice the epochs.
+Adam, temperature 0.2 in pretraining; `cifar10` pretrains as the authors' command for it does, and
+`imagenet` as the paper. Departures from the paper: fine-tuning takes the Nesterov momentum of
+SimCLR v1 (appendix B.5) in the place of LARS; it and distillation take one device; ResNets are
+plain ones, without selective kernels; networks trained on the labels alone get twice the epochs.
 """
 
 import csv
@@ -39,7 +39,7 @@ from recipes import _runner, simclr
 class Config(simclr.Config):
     """Settings of the study: those of `recipes.simclr`, and of what follows pretraining.
 
-    Students are trained with the batch, optimizer and learning rate of pretraining, as in the paper.
+    Students get the batch, optimizer and learning rate of pretraining, as in the paper.
     """
 
     warmup_epochs: int = 50  # a twentieth
@@ -57,7 +57,8 @@ PRESETS = {
         epochs=20,
         tuning_batch_size=32,
         tuning_rate=1e-3,
-        scratch_rate=3e-3,
+        scratch_rate=1e-3,
+        epochs_10=15,
         student_epochs=10,
         **simclr.SMALL,
     ),
@@ -78,7 +79,6 @@ PRESETS = {
     ),
 }
 
-SHARES = {"1 %": 0.01, "10 %": 0.1}  # of the labels
 TEMPERATURES = {"same": 0.1, "smaller": 1.0}  # of distillation, for students of that size
 
 SMALLER = {
@@ -119,7 +119,7 @@ def balanced(labels, share, seed):
 def classifier(encoder, classes, kernel="zeros"):
     """`encoder` with a layer of logits on it."""
     logits = keras.layers.Dense(classes, kernel_initializer=kernel, dtype="float32", name="logits")
-    return keras.Model(encoder.inputs, logits(encoder.output), name="classifier")
+    return keras.Model(encoder.input, logits(encoder.output), name="classifier")
 
 
 def fresh(backbone, classes):
@@ -170,56 +170,57 @@ def study(config, out, data_dir=None):
     """The three steps below `out`; writes, prints and returns the table."""
     out = pathlib.Path(out)
     _claim(config, out)
-    pretrained = out / "pretrained.keras"
-    if not pretrained.exists():
-        run = _runner.run(config, make_model, make_views, out / "pretraining", data_dir)
-        _save(run.model, pretrained)
     source, test = data.splits(
         config.data, image_size=config.image_size, data_dir=data_dir, seed=config.seed
     )
+    if test is None:
+        raise ValueError(f"`data` must have labels and a test split. Received: {config.data!r}.")
     if config.images and config.images < source.size:
         source = source.subset(range(config.images))
+    if not (out / "pretrained.keras").exists():
+        run = _runner.run(config, make_model, make_views, out / "pretraining", data_dir)
+        _save(run.model, out / "pretrained.keras")
     judged = test.arrays((config.image_size, config.image_size))
     table = []
-    for labels, share in SHARES.items():
+    for share, epochs in ((0.01, config.epochs_1), (0.1, config.epochs_10)):
         labelled = source.subset(balanced(source.labels, share, config.seed))
-        makers = _makers(config, out, source, labelled, share, int(judged[1].max()) + 1)
-        for model, make in makers.items():
-            row = _step(out / f"{model} {labels}".replace(" ", "-"), make, judged, config)
-            table.append({"labels": labels, "images": labelled.size, "model": model, **row})
+        folder = out / f"{100 * share:.0f}-percent"
+        folder.mkdir(exist_ok=True)
+        makers = _makers(config, folder, source, labelled, epochs, int(judged[1].max()) + 1)
+        for name, make in makers.items():
+            row = _step(folder / name, make, judged, config)
+            table.append({"labels": f"{share:.0%}", "images": labelled.size, "model": name, **row})
     _write(table, out / "semi_supervised.csv")
     return table
 
 
-def _makers(config, out, source, labelled, share, classes):
-    """Functions that train each of the study's networks for one share of the labels, in order."""
+def _makers(config, folder, source, labelled, epochs, classes):
+    """Functions that train each of the study's networks on `labelled`, in this order."""
     shape = (config.image_size, config.image_size, 3)
-    epochs = config.epochs_1 if share == SHARES["1 %"] else config.epochs_10
-    suffix = "-1-%.keras" if share == SHARES["1 %"] else "-10-%.keras"
 
-    def load(name):
-        return keras.saving.load_model(out / name, compile=False)
+    def load(path):
+        return keras.saving.load_model(path, compile=False)
 
     def scratch():
         model = fresh(backbones.get(config.backbone, shape), classes)
         return tune(model, labelled, config, 2 * epochs, config.scratch_rate)
 
     def tuned(layers):
-        model = classifier(load("pretrained.keras").encoder(layers), classes)
-        return tune(model, labelled, config, epochs, config.tuning_rate)
+        encoder = load(folder.parent / "pretrained.keras").encoder(layers)
+        return tune(classifier(encoder, classes), labelled, config, epochs, config.tuning_rate)
 
     def student(size, teacher):
         maker = SMALLER[config.backbone] if size == "smaller" else None
         backbone = maker(shape) if maker else backbones.get(config.backbone, shape)
-        model = fresh(backbone, classes)
-        return distil(load(teacher + suffix), model, source, config, TEMPERATURES[size])
+        model, temperature = fresh(backbone, classes), TEMPERATURES[size]
+        return distil(load(folder / f"{teacher}.keras"), model, source, config, temperature)
 
     return {
-        "labels alone": scratch,
-        "head layer 0": lambda: tuned(0),
-        "head layer 1": lambda: tuned(1),
+        "labels-alone": scratch,
+        "head-layer-0": lambda: tuned(0),
+        "head-layer-1": lambda: tuned(1),
         "student": lambda: student("same", "head-layer-1"),
-        "small student": lambda: student("smaller", "student"),
+        "small-student": lambda: student("smaller", "student"),
     }
 
 
@@ -233,7 +234,7 @@ def _step(path, make, judged, config):
         result = {"parameters": model.count_params(), "accuracy": _accuracy(model, judged)}
         _save(model, path.with_name(f"{path.name}.keras"))
         write_atomically(record, json.dumps(result))
-        print(f"{path.name}: test accuracy {result['accuracy']:.4f}")
+        print(f"{path.parent.name}, {path.name}: test accuracy {result['accuracy']:.4f}")
     return json.loads(record.read_text())
 
 
@@ -249,7 +250,8 @@ def _fit(model, source, config, batch_size, epochs, labels):
     crop = views.Compose([views.RandomResizedCrop(size), views.HorizontalFlip()])
     stream = data.stream(source, views.SingleView(crop), batch_size, config.seed, labels=labels)
     batches = stream.map(lambda b: (b["views"][0], b["label"]) if labels else b["views"][0])
-    model.fit(batches, epochs=epochs, steps_per_epoch=source.size // batch_size, verbose=0)
+    steps = source.size // batch_size
+    model.fit(batches, epochs=epochs, steps_per_epoch=steps, shuffle=False, verbose=0)
 
 
 def _optimizer(config, schedule):
@@ -277,15 +279,13 @@ def _save(model, path):
 
 def _write(table, path):
     """The table as CSV and on the screen."""
+    rows = [{**row, "accuracy": f"{row['accuracy']:.4f}"} for row in table]
     with open(path, "w", newline="") as file:
-        writer = csv.DictWriter(file, list(table[0]))
+        writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
-        writer.writerows(table)
-    for row in [dict(zip(table[0], table[0])), *table]:
-        accuracy = row["accuracy"]
-        shown = accuracy if isinstance(accuracy, str) else f"{accuracy:.4f}"
-        cells = [str(cell) for name, cell in row.items() if name != "accuracy"]
-        print("  ".join(f"{cell:>13}" for cell in [*cells, shown]))
+        writer.writerows(rows)
+    for line in [rows[0], *(row.values() for row in rows)]:
+        print("  ".join(f"{cell:>13}" for cell in line))
 
 
 if __name__ == "__main__":

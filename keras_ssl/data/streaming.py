@@ -49,8 +49,7 @@ def stream(
         ValueError: when the batch exceeds the source or cannot be shared evenly, the images are
             smaller than the views, or labels are asked for and there are none.
     """
-    _check_batch(source, batch_size, num_workers, worker, replicas_per_worker)
-    _check_size(source, views)
+    check_stream(source, views, batch_size, num_workers, worker, replicas_per_worker, labels)
     if steps_per_epoch is not None and steps_per_epoch < 1:
         raise ValueError(f"`steps_per_epoch` must be >= 1. Received: {steps_per_epoch}.")
     steps = steps_per_epoch or source.size // batch_size
@@ -83,6 +82,26 @@ def stream(
     return batches.prefetch(tf.data.AUTOTUNE).with_options(options)
 
 
+def check_stream(
+    source: Source,
+    views: Callable,
+    batch_size: int,
+    num_workers: int = 1,
+    worker: int = 0,
+    replicas_per_worker: int = 1,
+    labels: bool = False,
+) -> None:
+    """Raise what `stream` raises for these arguments, without making anything."""
+    _check_batch(source, batch_size, num_workers, worker, replicas_per_worker)
+    _check_size(source, views)
+    if labels and not source.has_labels:
+        raise ValueError(
+            f"The method trains with labels. Received: {source.name}, which has none. Pass "
+            "fit(images, labels), a dataset of (image, label) or a folder with one sub-folder a "
+            "class."
+        )
+
+
 def _indexed_epoch(source, seed, epoch, steps, batch_size, rows) -> tf.data.Dataset:
     """(index, nothing, the epoch's seed) of the rows wanted, found among indices alone."""
     order = source.order(seed, epoch)
@@ -108,12 +127,6 @@ def _sequential_epoch(source, seed, epoch, steps, batch_size, rows) -> tf.data.D
 
 def _label_table(source: Source) -> tf.Tensor:
     """The labels (int64) by index."""
-    if not source.has_labels:
-        raise ValueError(
-            f"The method trains with labels. Received: {source.name}, which has none. Pass "
-            "fit(images, labels), a dataset of (image, label) or a folder with one sub-folder a "
-            "class."
-        )
     with tf.device("CPU:0"):
         return tf.constant(source.labels, tf.int64)
 

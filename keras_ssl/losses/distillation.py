@@ -17,9 +17,9 @@ def soft_target_cross_entropy(student: Any, teacher: Any, temperature: float = 1
     which is t^2 KL(p || q) and the teacher's entropy, t^2 H(p), a constant. Its gradient in the
     student's logits is t (q - p) / N; none reaches the teacher.
 
-    Hinton, Vinyals, Dean 2015, https://arxiv.org/abs/1503.02531, section 2 (the factor t^2); Chen et
-    al. 2020 (SimCLR v2), https://arxiv.org/abs/2006.10029, section 2, equation 2, with t = 0.1 for a
-    student of the teacher's size and 1 for a smaller one (section 3.1).
+    Hinton, Vinyals, Dean 2015, https://arxiv.org/abs/1503.02531, section 2 (the factor t^2); Chen
+    et al. 2020 (SimCLR v2), https://arxiv.org/abs/2006.10029, section 2, equation 2, with t = 0.1
+    for a student of the teacher's size and 1 for a smaller one (section 3.1).
     Departures from the authors' code: none known.
 
     Of `keras.distillation`, use `Distiller` with this as `loss` of `LogitsDistillation`
@@ -36,7 +36,7 @@ def soft_target_cross_entropy(student: Any, teacher: Any, temperature: float = 1
         float32 scalar, at least t^2 times the mean entropy of the teacher's predictions.
 
     Raises:
-        ValueError: if the logits are not two matrices of one shape or `temperature` is not positive.
+        ValueError: if the logits are not two matrices of one width or `temperature` is not > 0.
     """
     check_temperature(temperature)
     shapes = tuple(student.shape), tuple(teacher.shape)

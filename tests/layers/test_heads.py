@@ -59,3 +59,39 @@ def test_arguments_are_checked():
         heads.mlp(8, (4, 0))
     with pytest.raises(ValueError, match="`output_norm`"):
         heads.mlp(8, (4,), output_norm="gamma")
+
+
+def test_first_layers_share_weights_and_end_in_a_relu():
+    head = heads.mlp(6, (5, 4, 3))
+    x = np.random.default_rng(0).normal(size=(16, 6)).astype("float32")
+    head(x, training=True)
+    for layers, width in ((1, 5), (2, 4)):
+        first = heads.first_layers(head, layers)
+        assert _kinds(first) == ["Dense", "BatchNormalization", "ReLU"] * layers
+        assert all(any(w is v for v in head.weights) for w in first.weights)
+        out = np.array(first(x))
+        assert out.shape == (16, width) and (out >= 0).all() and (out > 0).any()
+        rest = out
+        for layer in head.layers[1 + 3 * layers :]:
+            rest = layer(rest)
+        np.testing.assert_allclose(rest, head(x), rtol=1e-4, atol=1e-5)
+
+
+def test_no_layers_of_a_head_are_the_features():
+    first = heads.first_layers(heads.mlp(6, (5, 4)), 0)
+    x = np.random.default_rng(0).normal(size=(3, 6)).astype("float32")
+    np.testing.assert_array_equal(first(x), x)
+    assert not first.weights
+
+
+def test_first_layers_of_a_sequential_head_without_normalisation():
+    head = keras.Sequential(
+        [keras.Input((6,)), keras.layers.Dense(5), keras.layers.ReLU(), keras.layers.Dense(4)]
+    )
+    assert heads.first_layers(head, 1).output_shape == (None, 5)
+
+
+@pytest.mark.parametrize("layers", [-1, 3])
+def test_first_layers_are_counted(layers):
+    with pytest.raises(ValueError, match=f"from 0 to 2.*Received: layers={layers}"):
+        heads.first_layers(heads.mlp(6, (5, 4, 3)), layers)
