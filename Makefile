@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO_OUT ?= runs/demo
+WORKERS ?= -n 2 --dist loadgroup  # processes that share the tests; empty for one
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .PHONY: demo test test-all lint format benchmark clean
@@ -20,10 +21,10 @@ demo: $(VENV)/.installed
 	$(BIN)/python -m recipes.simclr --preset=shapes --out=$(DEMO_OUT)
 
 test: lint
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest $(WORKERS) -m "not slow"
 
 test-all: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(WORKERS)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

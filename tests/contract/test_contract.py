@@ -316,6 +316,8 @@ def parity(request, tmp_path_factory):
 @pytest.fixture(scope="module", autouse=True)
 def early(request):
     """Other processes begin with the first test, those that need their results come last."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        return  # these tests may be another worker's
     if any("parity" in item.fixturenames for item in request.session.items):
         request.getfixturevalue("parity")
 
