@@ -1,4 +1,8 @@
-"""One small case of every exported method, and batches as its own views make them."""
+"""Small cases of every exported method, and batches as their own views make them.
+
+The first word of a case's name is the method; further ones tell variants apart that keep state of
+their own.
+"""
 
 import dataclasses
 from collections.abc import Callable
@@ -64,6 +68,19 @@ CASES = {
     "RotNet": Case(lambda: keras_ssl.RotNet(tiny_backbone())),
     "SimCLR": Case(lambda: keras_ssl.SimCLR(tiny_backbone())),
     "SimSiam": Case(lambda: keras_ssl.SimSiam(tiny_backbone(), head("plain")), rate=0.003),
+    "SimSiam averaged": Case(
+        lambda: keras_ssl.SimSiam(
+            tiny_backbone(),
+            head("plain"),
+            use_predictor=False,
+            target_momentum=0.8,
+            num_images=COUNT,
+        ),
+        rate=0.003,
+    ),
+    "SimSiam stored": Case(
+        lambda: keras_ssl.SimSiam(tiny_backbone(), head("plain"), target_steps=2), rate=0.003
+    ),
     "SupCon": Case(lambda: keras_ssl.SupCon(tiny_backbone()), rate=0.005),
     "SwAV": Case(
         lambda: keras_ssl.SwAV(tiny_backbone(), num_prototypes=20, freeze_steps=1), rate=0.03
