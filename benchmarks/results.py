@@ -29,7 +29,8 @@ SECTIONS = {
         "Learning on real and on drawn images",
         "kNN: weighted, k 200, temperature 0.07, all training images as the bank, the whole test "
         "split as queries, features of the pooled backbone. Linear probe: logistic "
-        "regression on the same features. `random` is the same network before training.",
+        "regression on the same features. `random` is the same network before training. "
+        "Minutes are no benchmark: most runs shared the two cores with another.",
     ),
     "speed": (
         "Speed",
