@@ -4,7 +4,8 @@ r"""CMC (Tian et al. 2019, https://arxiv.org/abs/1906.05849).
     python -m recipes.cmc --preset=cifar10 --data_dir=path/to/tfds --out=runs/cmc-cifar10
     python -m recipes.cmc --preset=imagenet --data_dir=path/to/tfds --out=runs/cmc-imagenet
 
-No preset has been run. The authors report 64.1 % linear on ImageNet (one ResNet-50 for L, one for
+What to expect: the row of `benchmarks/RESULTS.md` for `cifar10_small`. The others need GPUs and
+have not been run; the authors report 64.1 % linear on ImageNet (one ResNet-50 for L, one for
 ab, 240 epochs), and nothing on CIFAR-10.
 
 Departures from the paper: `cifar10_small` is a small budget of our own: few images, a small
