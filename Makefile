@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO_OUT ?= runs/demo
-WORKERS ?= -n 2 --dist loadgroup  # processes that share the tests; empty for one
+WORKERS ?= -n 2 --dist loadfile  # processes that share the test files; empty for one
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .PHONY: demo test test-all lint format benchmark clean

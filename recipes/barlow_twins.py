@@ -4,7 +4,7 @@ r"""Barlow Twins (Zbontar et al. 2021, https://arxiv.org/abs/2103.03230).
     python -m recipes.barlow_twins --preset=cifar10 --data_dir=path/to/tfds --out=runs/barlow-cifar
     python -m recipes.barlow_twins --preset=imagenet --data_dir=path/to/tfds --out=runs/barlow-in
 
-What to expect: the row of `benchmarks/RESULTS.md` for `cifar10_small`, once it has been run. The
+What to expect: the row of `benchmarks/RESULTS.md` for `cifar10_small`. The
 others need GPUs and have not been run; solo-learn reports 92.1 % linear on CIFAR-10 (ResNet-18,
 1000 epochs, another LARS, so that its rates cannot be taken over) and the authors 73.2 % on
 ImageNet after 1000 epochs.

@@ -6,7 +6,7 @@ r"""MoCo v3 (Chen, Xie, He 2021, https://arxiv.org/abs/2104.02057).
     python -m recipes.moco_v3 --preset=imagenet --data_dir=path/to/tfds --out=runs/moco-v3-r50
     python -m recipes.moco_v3 --preset=imagenet_vit --data_dir=path/to/tfds --out=runs/moco-v3-vit-s
 
-What to expect: the row of `benchmarks/RESULTS.md` for `cifar10_small`, once it has been run. The
+What to expect: the row of `benchmarks/RESULTS.md` for `cifar10_small`. The
 others need GPUs and have not been run; solo-learn reports 93.1 % linear on CIFAR-10 (ResNet-18,
 1000 epochs, another form of LARS) and the authors, on ImageNet, 68.9 % (ResNet-50, 100 epochs) and
 73.2 % (ViT-S, 300 epochs).

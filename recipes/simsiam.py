@@ -4,7 +4,7 @@ r"""SimSiam (Chen and He 2021, https://arxiv.org/abs/2011.10566).
     python -m recipes.simsiam --preset=cifar10 --data_dir=path/to/tfds --out=runs/simsiam-cifar10
     python -m recipes.simsiam --preset=imagenet --data_dir=path/to/tfds --out=runs/simsiam-imagenet
 
-What to expect: the row of `benchmarks/RESULTS.md` for `cifar10_small`, once it has been run. The
+What to expect: the row of `benchmarks/RESULTS.md` for `cifar10_small`. The
 others need GPUs and have not been run; the authors report 91.8 % linear on CIFAR-10 after 800
 epochs and 68.1 % on ImageNet after 100.
 

@@ -4,7 +4,7 @@ r"""VICReg (Bardes, Ponce, LeCun 2022, https://arxiv.org/abs/2105.04906).
     python -m recipes.vicreg --preset=cifar10 --data_dir=path/to/tfds --out=runs/vicreg-cifar10
     python -m recipes.vicreg --preset=imagenet --data_dir=path/to/tfds --out=runs/vicreg-imagenet
 
-What to expect: the row of `benchmarks/RESULTS.md` for `cifar10_small`, once it has been run. The
+What to expect: the row of `benchmarks/RESULTS.md` for `cifar10_small`. The
 others need GPUs and have not been run; solo-learn reports 92.1 % linear on CIFAR-10 (ResNet-18,
 1000 epochs, another LARS, and twice the weight of the variances) and the authors 73.2 % on ImageNet
 after 1000 epochs.

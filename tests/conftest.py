@@ -19,22 +19,6 @@ def _folder(variable: str, default: str) -> pathlib.Path:
     return path
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
-    """Which tests one worker runs (`pytest -n 2 --dist loadgroup`), for fixtures that cost much.
-
-    A file's tests stay together. The contract's are divided: those that other processes make, and
-    the rest by method.
-    """
-    for item in items:
-        group = item.path.name
-        if group == "test_contract.py":
-            apart = {"parity", "elsewhere"} & set(item.fixturenames)
-            spec = getattr(item, "callspec", None)
-            group += " apart" if apart or spec is None else f" {spec.params['method']}"
-        item.add_marker(pytest.mark.xdist_group(group))
-
-
 @pytest.fixture(scope="session")
 def real_data() -> pathlib.Path:
     """The folder with real images (`tfds/`, `tiny_imagenet/`)."""

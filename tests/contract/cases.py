@@ -98,6 +98,14 @@ CASES = {
 }
 
 
+def fresh(method, optimizer=None):
+    """The model of a case, compiled; always with the same weights."""
+    keras.utils.set_random_seed(1)
+    model = CASES[method].make()
+    model.compile(optimizer or keras.optimizers.SGD(CASES[method].rate, momentum=0.9))
+    return model
+
+
 def source(seed=0, shape=SHAPE):
     """COUNT noise images of four classes."""
     return data.from_array(images(COUNT, shape, seed), np.arange(COUNT) % 4)

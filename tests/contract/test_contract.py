@@ -1,48 +1,22 @@
-"""What every method must do, the same checks for all.
+"""What every method must do, the same checks for all; `test_processes.py` has the rest of them.
 
 A method that cannot do one of them says so in its attribute `unsupported`: the name of the check
 without `test_`, and the reason. One method alone: `pytest tests/contract -k MoCo`.
 """
 
-import concurrent.futures
-import importlib.util
 import json
-import os
-import pathlib
-import subprocess
-import sys
-import threading
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from contract.cases import BATCH, CASES, SHAPE, batches, source
-from processes import QUIET, compare, finish, start
+from contract import test_processes
+from contract.cases import BATCH, CASES, SHAPE, batches, fresh, source
 from toys import images
 
 import keras_ssl
 from keras_ssl import runs
 from keras_ssl.methods import METHODS
-
-JOB = "distributed/job.py"
-
-
-@pytest.fixture(params=sorted(CASES))
-def method(request):
-    """Name of a method; the check is skipped where the method declares that it cannot pass."""
-    check = request.function.__name__.removeprefix("test_")
-    reason = getattr(keras_ssl, request.param.split()[0]).unsupported.get(check)
-    if reason:
-        pytest.skip(f"{request.param}: {reason}")
-    return request.param
-
-
-def fresh(method, optimizer=None):
-    keras.utils.set_random_seed(1)
-    model = CASES[method].make()
-    model.compile(optimizer or keras.optimizers.SGD(CASES[method].rate, momentum=0.9))
-    return model
 
 
 def state(model):
@@ -63,7 +37,8 @@ def test_every_method_has_a_case():
     exported = {cls.__name__ for cls in METHODS.values()}
     assert exported == {name.split()[0] for name in CASES} and exported <= set(keras_ssl.__all__)
     for cls in METHODS.values():
-        checks = {name.removeprefix("test_") for name in globals() if name.startswith("test_")}
+        names = [*globals(), *vars(test_processes)]
+        checks = {name.removeprefix("test_") for name in names if name.startswith("test_")}
         assert set(cls.unsupported) <= checks and all(cls.unsupported.values())
 
 
@@ -232,115 +207,3 @@ def test_wrong_batches_are_explained(method):
         model.fit(images(8), batch_size=1, verbose=0)
     with pytest.raises(ValueError, match="3 channels.*1"):
         model.fit(images(8, (*SHAPE[:2], 1)), verbose=0)
-
-
-TRAIN_ELSEWHERE = """
-import json, sys, traceback
-sys.modules["keras_ssl"] = None
-import numpy as np, tensorflow as tf
-
-def check(folder):
-    kept = np.load(folder + ".npz")
-    encoder = tf.saved_model.load(folder)
-    np.testing.assert_allclose(encoder.serve_uint8(kept["images"]), kept["features"], atol=1e-5)
-    x = tf.constant(kept["images"], "float32") / 255
-    variables = encoder.trainable_variables
-    with tf.GradientTape() as tape:
-        loss = tf.reduce_mean(encoder.train(x) ** 2)
-    gradients = tape.gradient(loss, variables)
-    if not variables or any(g is None for g in gradients):
-        raise ValueError("nothing to train, or no gradient")
-    for v, g in zip(variables, gradients):
-        v.assign_sub(0.01 * g)
-    if np.allclose(encoder.serve_uint8(kept["images"]), kept["features"], atol=1e-6):
-        raise ValueError("training moved nothing")
-
-found = {}
-for folder in sys.argv[1:]:
-    try:
-        check(folder)
-        found[folder] = "fine"
-    except Exception:
-        found[folder] = traceback.format_exc()
-print(json.dumps(found))
-"""
-
-
-def selected(request):
-    """Names of the methods whose tests run now."""
-    found = [getattr(item, "callspec", None) for item in request.session.items]
-    return sorted({spec.params["method"] for spec in found if spec and "method" in spec.params})
-
-
-@pytest.fixture(scope="module")
-def elsewhere(request, tmp_path_factory):
-    """What a process without keras_ssl says of the encoders of the selected methods."""
-    folder, names = tmp_path_factory.mktemp("encoders"), selected(request)
-    for name in names:
-        model, pixels = fresh(name), images(8)
-        model.fit(batches(model), verbose=0)
-        model.export_encoder(folder / name)
-        np.savez(folder / f"{name}.npz", images=pixels, features=np.array(model.encode(pixels)))
-    (folder / "train.py").write_text(TRAIN_ELSEWHERE)
-    done = subprocess.run(
-        [sys.executable, folder / "train.py", *(str(folder / name) for name in names)],
-        env={**os.environ, **QUIET},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    found = json.loads(done.stdout.splitlines()[-1])
-    return {pathlib.Path(path).name: word for path, word in found.items()}
-
-
-@pytest.fixture(scope="module")
-def parity(request, tmp_path_factory):
-    """Folder with losses and weights of the selected methods, and what is to come, by devices."""
-    folder, names = tmp_path_factory.mktemp("parity"), selected(request)
-    stop = threading.Event()
-
-    def work(backend, before=None):
-        if before:
-            before.result()  # it writes the first weights
-        finish(start(JOB, backend, "1,2", folder, *names), stop, 300 + 60 * len(names))
-
-    with concurrent.futures.ThreadPoolExecutor() as pool:
-        jobs = {"tensorflow": pool.submit(work, "tensorflow")}
-        if importlib.util.find_spec("jax"):
-            jobs["jax"] = pool.submit(work, "jax", jobs["tensorflow"])
-        yield folder, jobs
-        stop.set()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def early(request):
-    """Other processes begin with the first test, those that need their results come last."""
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        return  # these tests may be another worker's
-    if any("parity" in item.fixturenames for item in request.session.items):
-        request.getfixturevalue("parity")
-
-
-def check_parity(parity, method, backend, devices, tolerance):
-    folder, jobs = parity
-    if backend not in jobs:
-        pytest.skip(f"the package {backend} is absent")
-    jobs[backend].result()
-    compare(folder, f"{backend}{devices}.npz", devices, tolerance, [method])
-
-
-def test_two_replicas(parity, method):
-    check_parity(parity, method, "tensorflow", 2, 1e-5)
-
-
-def test_jax(parity, method):
-    check_parity(parity, method, "jax", 1, 1e-4)
-
-
-def test_jax_on_two_devices(parity, method):
-    check_parity(parity, method, "jax", 2, 1e-4)
-
-
-def test_encoder_is_trained_elsewhere(elsewhere, method):
-    assert elsewhere[method] == "fine", elsewhere[method]
