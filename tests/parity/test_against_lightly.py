@@ -17,7 +17,7 @@ from toys import tiny_backbone
 
 import keras_ssl
 from keras_ssl import optimizers
-from keras_ssl.layers import heads
+from keras_ssl.layers import heads, shuffle
 from keras_ssl.methods.swav import SwAV
 
 pytestmark = pytest.mark.slow
@@ -89,8 +89,8 @@ def test_byol(twin):
     """lightly's heads have an offset in their last layer; the authors' do not: it is held at zero.
 
     lightly's example takes the mean of both cosines for a loss; here it is the paper's (equation 2,
-    both orders of the views), with four times its gradient. The teacher's momentum is a function of
-    the steps taken; the authors' code counts from 0 and is one step behind.
+    both orders of the views), with four times its gradient. The teacher's momentum after step n,
+    counted from 0, is that of n, as in the authors' code.
     """
     projector, predictor = (
         heads.mlp(width, (12, 6), output_norm=None, kernel_initializer="lecun_normal", name=name)
@@ -112,7 +112,7 @@ def test_byol(twin):
         return 4 + 2 * cosines
 
     def follow(step):
-        m = 1 - 0.2 * (math.cos(math.pi * (step + 1) / STEPS) + 1) / 2
+        m = 1 - 0.2 * (math.cos(math.pi * step / STEPS) + 1) / 2
         for network, follower in zip((backbone, projector), followers):
             twin.update_momentum(network, follower, m)
 
@@ -135,7 +135,7 @@ def test_byol(twin):
 
 
 @pytest.mark.parametrize("groups", [1, 4])
-def test_moco(twin, groups):
+def test_moco(twin, groups, monkeypatch):
     """lightly permutes the keys' batch but normalises all of it at once; MoCo by groups ("GPUs").
 
     `SplitBatchNorm` of lightly is the authors' of their CIFAR-10 demo. The order is given, as the
@@ -146,7 +146,7 @@ def test_moco(twin, groups):
         tiny_backbone(), temperature=0.2, queue_size=2 * BATCH, momentum=0.8, groups=groups
     )
     order = np.random.default_rng(3).permutation(BATCH)
-    model._order = lambda size: keras.ops.convert_to_tensor(order, "int32")
+    monkeypatch.setattr(shuffle, "batch_order", lambda size, step: order)
     backbone = twin.backbone(model.backbone, groups)
     head = twin.copy_weights(model.projector, twin.MoCoProjectionHead(WIDTH, WIDTH, 128))
     keys = [copy.deepcopy(network) for network in (backbone, head)]
