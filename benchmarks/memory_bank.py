@@ -12,7 +12,7 @@ memory's cost shows, and of the update of the memory alone; medians over the ste
 - `queue`: MoCo, whose loss reads all keys.
 - `bank, update` and `queue, update`: the rows of a batch put in, nothing else.
 
-Rows have 128 numbers, 512 bytes. A million rows need about 4 GB of memory, more with larger
+Rows have 128 numbers, 512 bytes. A million rows need gigabytes of memory, more with larger
 batches: the scores of a batch against all rows, and their gradients.
 """
 
