@@ -16,7 +16,7 @@ import keras
 from absl import app, flags, logging
 
 from benchmarks import results
-from keras_ssl import data, distribute, evaluation, optimizers, run_results, runs
+from keras_ssl import backbones, data, distribute, evaluation, optimizers, run_results, runs
 from keras_ssl.names import near
 from keras_ssl.run_folder import write_atomically
 
@@ -91,6 +91,14 @@ def warmup_cosine(config, num_images):
         config.epochs * steps_per_epoch,
         config.warmup_epochs * steps_per_epoch,
     )
+
+
+def backbone(config):
+    """The network of a recipe; ResNets with the last gamma of each block at 0 at first."""
+    shape = (config.image_size, config.image_size, 3)
+    if config.backbone.startswith("resnet"):
+        return getattr(backbones, config.backbone)(shape, zero_init_residual=True)
+    return backbones.get(config.backbone, shape)
 
 
 def run(config, make_model, make_views, out, data_dir=None, linear_probe=True):

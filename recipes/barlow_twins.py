@@ -19,7 +19,7 @@ import dataclasses
 
 import keras
 
-from keras_ssl import BarlowTwins, backbones, optimizers, views
+from keras_ssl import BarlowTwins, optimizers, views
 from keras_ssl.layers import heads
 from recipes import _runner
 
@@ -76,11 +76,7 @@ def make_views(config):
 
 def make_model(config, num_images):
     """The method with its optimizer and schedule."""
-    shape = (config.image_size, config.image_size, 3)
-    if config.backbone.startswith("resnet"):
-        backbone = getattr(backbones, config.backbone)(shape, zero_init_residual=True)
-    else:
-        backbone = backbones.get(config.backbone, shape)
+    backbone = _runner.backbone(config)
     projector = heads.mlp(
         backbone.feature_dim,
         (config.width,) * 3,

@@ -81,10 +81,8 @@ def make_model(config, num_images):
         optimizer = keras.optimizers.Adam(_runner.warmup_cosine(config, num_images))
     else:
         steps = config.epochs * (num_images // config.batch_size)
-        schedule = keras.optimizers.schedules.PiecewiseConstantDecay(
-            [steps // 2, 2 * steps // 3, 5 * steps // 6],
-            [rate, rate / 10, rate / 100, rate / 1000],
-        )
+        drops = [steps // 2, 2 * steps // 3, 5 * steps // 6]
+        schedule = optimizers.WarmupDrops(rate, drops)
         optimizer = optimizers.SGD(schedule, momentum=0.9, weight_decay=config.weight_decay)
     model.compile(optimizer)
     return model

@@ -84,9 +84,7 @@ def make_model(config, num_images):
         optimizer = keras.optimizers.Adam(_runner.warmup_cosine(config, num_images))
     else:
         steps = config.epochs * (num_images // config.batch_size)
-        schedule = keras.optimizers.schedules.PiecewiseConstantDecay(
-            [int(0.6 * steps), int(0.8 * steps)], [rate, rate / 10, rate / 100]
-        )
+        schedule = optimizers.WarmupDrops(rate, [int(0.6 * steps), int(0.8 * steps)])
         optimizer = optimizers.SGD(schedule, momentum=0.9, weight_decay=config.weight_decay)
     model.compile(optimizer)
     return model

@@ -153,9 +153,7 @@ def make_backbone(config):
             initializer="glorot_uniform",
             frozen_patches=True,
         )
-    if config.backbone.startswith("resnet"):
-        return getattr(backbones, config.backbone)(shape, zero_init_residual=True)
-    return backbones.get(config.backbone, shape)
+    return _runner.backbone(config)
 
 
 if __name__ == "__main__":

@@ -11,8 +11,9 @@ study goes on where it was; `heat_map.csv` and `heat_map.png` hold the linear pr
 every pair. In the paper crop with colour stands out, and no operation alone is enough.
 
 Not run yet. `cifar10_small` is a small budget of our own: few images, a small network, few epochs,
-Adam. Departures from the paper: images that have one size already are not cropped at random before
-(its images differ in size); sizes of the distortions are ours.
+Adam, and pairs in one order only, so that the map is symmetric. Departures from the paper: images
+that have one size already are not cropped at random before (its images differ in size); sizes of
+the distortions are ours.
 """
 
 import csv
@@ -38,6 +39,7 @@ class Config:
     backbone: str = "resnet18"
     first: str = "crop"
     second: str = "colour"
+    both_orders: bool = True  # False: (a, b) stands for (b, a) too, in the order of `FORMS`
     batch_size: int = 256
     epochs: int = 100
     learning_rate: float = 1e-3
@@ -50,6 +52,7 @@ PRESETS = {
     "cifar10_small": Config(
         images=5_000,
         backbone="small_conv",
+        both_orders=False,
         batch_size=128,
         epochs=10,
         learning_rate=3e-3,
@@ -94,7 +97,10 @@ def study(config, out, data_dir=None):
     """Run every pair below `out`; writes and returns the heat map, rows being the first."""
     out, names = pathlib.Path(out), list(FORMS)
     found = {}
-    for first, second in itertools.product(names, names):
+    pairs = itertools.product(names, names)
+    if not config.both_orders:
+        pairs = itertools.combinations_with_replacement(names, 2)
+    for first, second in pairs:
         folder = out / f"{first}-{second}"
         if not (folder / "result.json").exists():
             pair = dataclasses.replace(config, first=first, second=second)
@@ -102,7 +108,7 @@ def study(config, out, data_dir=None):
             keras.backend.clear_session()
         figures = json.loads((folder / "result.json").read_text())["figures"]
         found[first, second] = float(figures["linear probe, trained encoder"])
-    table = [[found[first, second] for second in names] for first in names]
+    table = [[found.get((a, b), found.get((b, a))) for b in names] for a in names]
     with open(out / "heat_map.csv", "w", newline="") as file:
         csv.writer(file).writerows(
             [["first", *names], *([n, *row] for n, row in zip(names, table))]

@@ -18,7 +18,7 @@ import dataclasses
 
 import keras
 
-from keras_ssl import SimSiam, backbones, optimizers, views
+from keras_ssl import SimSiam, optimizers, views
 from keras_ssl.layers import heads
 from recipes import _runner
 
@@ -74,11 +74,7 @@ def make_views(config):
 
 def make_model(config, num_images, variant=None):
     """The method with its optimizer and schedule; `variant` are more arguments of the method."""
-    shape = (config.image_size, config.image_size, 3)
-    if config.backbone.startswith("resnet"):
-        backbone = getattr(backbones, config.backbone)(shape, zero_init_residual=True)
-    else:
-        backbone = backbones.get(config.backbone, shape)
+    backbone = _runner.backbone(config)
     widths = (config.width,) * config.layers
     projector = heads.mlp(backbone.feature_dim, widths, output_norm="plain")
     model = SimSiam(backbone, projector, **(variant or {}))

@@ -4,6 +4,9 @@ import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.special import logsumexp
+
+from keras_ssl.evaluation.monitors import unit_rows
 
 TEMPERATURES = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 
@@ -63,7 +66,9 @@ def shared_information(
     first, second = np.asarray(first, np.float64), np.asarray(second, np.float64)
     _check(first, second, num_pairs, temperatures)
     groups = len(first) // num_pairs
-    u, w = (_unit(x[: groups * num_pairs]).reshape(groups, num_pairs, -1) for x in (first, second))
+    u, w = (
+        unit_rows(x[: groups * num_pairs]).reshape(groups, num_pairs, -1) for x in (first, second)
+    )
     half = groups // 2
     tuned = {t: _bound(u[:half], w[:half], t) for t in temperatures}
     best = max(tuned, key=tuned.get)
@@ -77,14 +82,8 @@ def _bound(u: np.ndarray, w: np.ndarray, temperature: float) -> float:
     for a, b in zip(u, w):
         scores = a @ b.T / temperature
         for s in (scores, scores.T):
-            highest = s.max(axis=1)
-            log_sum = highest + np.log(np.exp(s - highest[:, None]).sum(axis=1))
-            terms.append(np.log(len(s)) - np.mean(log_sum - np.diag(s)))
+            terms.append(np.log(len(s)) - np.mean(logsumexp(s, axis=1) - np.diag(s)))
     return float(np.mean(terms))
-
-
-def _unit(x: np.ndarray) -> np.ndarray:
-    return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
 
 
 def _check(first: np.ndarray, second: np.ndarray, num_pairs: int, temperatures: Sequence) -> None:

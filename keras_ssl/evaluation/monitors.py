@@ -30,7 +30,7 @@ def feature_std(embeddings: Any) -> float:
     Raises:
         ValueError: `embeddings` is not of shape (N >= 2, D).
     """
-    unit = _unit(_matrix(embeddings))
+    unit = unit_rows(_matrix(embeddings))
     return float(unit.std(axis=0).mean() * np.sqrt(unit.shape[1]))
 
 
@@ -51,7 +51,7 @@ def dead_dimensions(embeddings: Any, threshold: float = 1e-3) -> float:
     Raises:
         ValueError: `embeddings` is not of shape (N >= 2, D).
     """
-    unit = _unit(_matrix(embeddings))
+    unit = unit_rows(_matrix(embeddings))
     return float(np.mean(unit.std(axis=0) * np.sqrt(unit.shape[1]) < threshold))
 
 
@@ -95,7 +95,7 @@ def effective_rank(embeddings: Any) -> float:
     Raises:
         ValueError: `embeddings` is not of shape (N >= 2, D).
     """
-    unit = _unit(_matrix(embeddings))
+    unit = unit_rows(_matrix(embeddings))
     centred = unit - unit.mean(axis=0)
     if np.abs(centred).max() < ROUNDING:
         return 1.0
@@ -126,7 +126,7 @@ def alignment(z1: Any, z2: Any) -> float:
             "`z1` and `z2` must be embeddings of the same images. Received: shapes "
             f"{first.shape} and {second.shape}."
         )
-    return float(np.square(_unit(first) - _unit(second)).sum(axis=1).mean())
+    return float(np.square(unit_rows(first) - unit_rows(second)).sum(axis=1).mean())
 
 
 def uniformity(z: Any) -> float:
@@ -146,7 +146,7 @@ def uniformity(z: Any) -> float:
     Raises:
         ValueError: `z` is not of shape (N >= 2, D).
     """
-    unit = _unit(_matrix(z))
+    unit = unit_rows(_matrix(z))
     total = 0.0
     for start in range(0, len(unit), UNIFORMITY_CHUNK):
         rows = unit[start : start + UNIFORMITY_CHUNK]
@@ -208,7 +208,8 @@ def _exp_entropy(spectrum: np.ndarray, epsilon: float) -> float:
     return float(np.exp(-np.sum(p * np.log(p))))
 
 
-def _unit(matrix: np.ndarray) -> np.ndarray:
+def unit_rows(matrix: np.ndarray) -> np.ndarray:
+    """Rows divided by their lengths; rows of zeros stay."""
     matrix = matrix / max(float(np.abs(matrix).max()), 1e-300)
     return matrix / np.maximum(np.linalg.norm(matrix, axis=1, keepdims=True), 1e-12)
 

@@ -77,6 +77,31 @@ def mlp(
     return keras.Model(inputs, x, name=name)
 
 
+def plain_mlp(input_dim: int, widths: Sequence[int], name: str = "projector") -> keras.Model:
+    """`mlp` with biases, without normalisation, glorot-uniform: that of MoCo, SupCon, InstDisc.
+
+    Args:
+        input_dim: width of the features.
+        widths: width of each Dense layer, with ReLU between them, the last being the output.
+        name: name of the model and first part of its layers' names.
+
+    Returns:
+        A built functional model, `(B, input_dim)` -> `(B, widths[-1])`.
+
+    Raises:
+        ValueError: as `mlp`.
+    """
+    return mlp(
+        input_dim,
+        widths,
+        hidden_norm=False,
+        output_norm=None,
+        use_bias=True,
+        kernel_initializer="glorot_uniform",
+        name=name,
+    )
+
+
 def first_layers(projector: keras.Model, layers: int) -> keras.Model:
     """The first hidden layers of a head, up to and with their ReLU: features to fine-tune from.
 

@@ -13,6 +13,7 @@ from keras import ops
 from keras_ssl import backbones, distribute, optimizers, views
 from keras_ssl.backbones.towers import channel_towers, towers_of
 from keras_ssl.engine import SSLModel
+from keras_ssl.layers import heads
 from keras_ssl.layers.memory_bank import MemoryBank
 from keras_ssl.methods import memory
 from keras_ssl.ops import is_small, l2_normalize
@@ -88,7 +89,7 @@ class CMC(SSLModel):
         self._pairs = _pairs(graph, len(widths))
         if projectors is None:
             projectors = [
-                memory.linear_head(width, dim, f"projector{i}")
+                heads.plain_mlp(width, (dim,), f"projector{i}")
                 for i, width in enumerate(widths, start=1)
             ]
         if len(projectors) != len(widths):
@@ -129,10 +130,8 @@ class CMC(SSLModel):
         It falls to a tenth after 120, 160 and 200 of the authors' 240 epochs.
         """
         rate = 0.03 * batch_size / 128
-        schedule = keras.optimizers.schedules.PiecewiseConstantDecay(
-            [total_steps * epoch // 240 for epoch in (120, 160, 200)],
-            [rate, rate / 10, rate / 100, rate / 1000],
-        )
+        drops = [total_steps * epoch // 240 for epoch in (120, 160, 200)]
+        schedule = optimizers.WarmupDrops(rate, drops)
         return optimizers.SGD(schedule, momentum=0.9, weight_decay=1e-4)
 
     def _embeddings(self, images, training):

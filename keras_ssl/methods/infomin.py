@@ -83,7 +83,7 @@ class InfoMin(SSLModel):
         self.queue_size = (4096 if small else 65_536) if queue_size is None else queue_size
         self.momentum = (0.99 if small else 0.999) if momentum is None else momentum
         self._check()
-        self.projector = projector or _head(width, 128, "projector")
+        self.projector = projector or heads.plain_mlp(width, (width, 128))
         out = self.projector.output_shape[-1]
         if jigsaw_projector is None and self.grid:
             jigsaw_projector = _jigsaw_head(width, self.grid**2, out)
@@ -180,18 +180,6 @@ class InfoMin(SSLModel):
                 f"{self.grid} says. Received: {len(patches)} patches. Make the batch with "
                 f"`keras_ssl.views.infomin(image_size, grid={self.grid})`."
             )
-
-
-def _head(width, dim, name):
-    return heads.mlp(
-        width,
-        (width, dim),
-        hidden_norm=False,
-        output_norm=None,
-        use_bias=True,
-        kernel_initializer="glorot_uniform",
-        name=name,
-    )
 
 
 def _jigsaw_head(width, patches, dim):

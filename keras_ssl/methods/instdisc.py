@@ -11,6 +11,7 @@ from keras import ops
 
 from keras_ssl import backbones, distribute, optimizers, views
 from keras_ssl.engine import SSLModel
+from keras_ssl.layers import heads
 from keras_ssl.layers.memory_bank import MemoryBank
 from keras_ssl.methods import memory
 from keras_ssl.ops import is_small, l2_normalize
@@ -76,7 +77,7 @@ class InstDisc(SSLModel):
         self.bank_momentum, self.prox_weight = bank_momentum, prox_weight
         memory.check_numbers(num_images, dim, self.num_negatives, self.temperature)
         self._check_proximal_term()
-        self.projector = projector or memory.linear_head(self.backbone.feature_dim, dim)
+        self.projector = projector or heads.plain_mlp(self.backbone.feature_dim, (dim,))
         memory.check_width("projector", self.projector, dim)
         self.bank = MemoryBank(num_images, dim, bank_momentum, name="bank")
 
@@ -110,9 +111,8 @@ class InstDisc(SSLModel):
         """
         small = is_small(self.image_shape)
         rate = 0.03 * batch_size / (128 if small else 256)
-        schedule = keras.optimizers.schedules.PiecewiseConstantDecay(
-            [int(0.6 * total_steps), int(0.8 * total_steps)], [rate, rate / 10, rate / 100]
-        )
+        drops = [int(0.6 * total_steps), int(0.8 * total_steps)]
+        schedule = optimizers.WarmupDrops(rate, drops)
         return optimizers.SGD(schedule, momentum=0.9, weight_decay=5e-4 if small else 1e-4)
 
     def _check_proximal_term(self):

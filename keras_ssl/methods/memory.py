@@ -1,11 +1,10 @@
-"""What methods that tell images apart by a memory bank share: their loss, heads and checks."""
+"""What methods that tell images apart by a memory bank share: their loss and checks."""
 
 from typing import Any
 
 import keras
 
 from keras_ssl import losses
-from keras_ssl.layers import heads
 from keras_ssl.layers.memory_bank import MemoryBank
 
 
@@ -43,18 +42,6 @@ def discriminate(
     scores = losses.memory_scores(embeddings, bank.look_up(index), negatives, temperature)
     partition = bank.settle(losses.partition_estimate(scores, bank.size), keep=keep)
     return losses.noise_contrastive(scores, partition, bank.size)
-
-
-def linear_head(width: int, dim: int, name: str = "projector") -> keras.Model:
-    """One Dense layer with biases from `width` to `dim` numbers, as in the authors' codes."""
-    return heads.mlp(
-        width,
-        (dim,),
-        output_norm=None,
-        use_bias=True,
-        kernel_initializer="glorot_uniform",
-        name=name,
-    )
 
 
 def check_numbers(num_images: int, dim: int, num_negatives: int, temperature: float) -> None:

@@ -73,13 +73,8 @@ class MoCo(SSLModel):
         self.version = version
         self.backbone = backbones.adopt(backbone)
         small, width = is_small(self.image_shape), self.backbone.feature_dim
-        self.projector = projector or heads.mlp(
-            width,
-            (128,) if version == 1 else (width, 128),
-            hidden_norm=False,
-            output_norm=None,
-            use_bias=True,
-            kernel_initializer="glorot_uniform",
+        self.projector = projector or heads.plain_mlp(
+            width, (128,) if version == 1 else (width, 128)
         )
         given = {"temperature": temperature, "queue_size": queue_size, "momentum": momentum}
         default = {"temperature": 0.1, "queue_size": 4096, "momentum": 0.99}

@@ -12,6 +12,7 @@ from keras import ops
 
 from keras_ssl import backbones, distribute, optimizers, views
 from keras_ssl.engine import SSLModel
+from keras_ssl.layers import heads
 from keras_ssl.layers.memory_bank import MemoryBank
 from keras_ssl.methods import memory
 from keras_ssl.ops import is_small, l2_normalize
@@ -92,7 +93,7 @@ class PIRL(SSLModel):
         if not 0 <= weight <= 1:
             raise ValueError(f"`weight` must be in [0, 1]. Received: weight={weight}.")
         width = self.backbone.feature_dim
-        self.projector = projector or memory.linear_head(width, dim)
+        self.projector = projector or heads.plain_mlp(width, (dim,))
         self.transform_projector = transform_projector or _transform_head(
             width, self.num_parts, dim
         )

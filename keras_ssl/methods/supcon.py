@@ -55,14 +55,7 @@ class SupCon(SSLModel):
             )
         self.backbone = backbones.adopt(backbone)
         width = self.backbone.feature_dim
-        self.projector = projector or heads.mlp(
-            width,
-            (width, 128),
-            hidden_norm=False,
-            output_norm=None,
-            use_bias=True,
-            kernel_initializer="glorot_uniform",
-        )
+        self.projector = projector or heads.plain_mlp(width, (width, 128))
         self.temperature = temperature
 
     def compute_losses(self, batch, training):
