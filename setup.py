@@ -32,6 +32,7 @@ setup(
         "absl-py>=2.1",
         "scikit-learn>=1.5",
         "scipy>=1.13",
+        "threadpoolctl>=3.1",
         "matplotlib>=3.9",
         "Pillow>=10.3",
         "tqdm>=4.66",

@@ -34,6 +34,9 @@ flags.DEFINE_bool(
 flags.DEFINE_bool(
     "linear_probe", True, "Whether to fit a linear probe at the end, where there are labels."
 )
+flags.DEFINE_enum(
+    "precision", "float32", ["float32", "mixed_bfloat16", "mixed_float16"], "Number format."
+)
 
 SMOKE = {
     "data": "shapes",
@@ -101,8 +104,11 @@ def backbone(config):
     return backbones.get(config.backbone, shape)
 
 
-def run(config, make_model, make_views, out, data_dir=None, linear_probe=True):
-    """Train as `config` says, in the run folder `out`; prints and returns the run."""
+def run(config, make_model, make_views, out, data_dir=None, linear_probe=True, random=True):
+    """Train as `config` says, in the run folder `out`; prints and returns the run.
+
+    With `random` the encoder is judged before training too, which runs of a study have in common.
+    """
     start, commit = time.monotonic(), results.commit()
     keras.utils.set_random_seed(config.seed)
     source, test = data.splits(
@@ -113,7 +119,7 @@ def run(config, make_model, make_views, out, data_dir=None, linear_probe=True):
     judge = linear_probe and source.has_labels and test is not None
     with distribute.scope("auto"):
         model = make_model(config, source.size)
-        figures = {"random": _judge(model, source, test, config)} if judge else {}
+        figures = {"random": _judge(model, source, test, config)} if judge and random else {}
         result = runs.train(
             model,
             source,
@@ -121,7 +127,7 @@ def run(config, make_model, make_views, out, data_dir=None, linear_probe=True):
             epochs=config.epochs,
             batch_size=config.batch_size,
             seed=config.seed,
-            settings=dataclasses.asdict(config),
+            settings={**dataclasses.asdict(config), "precision": keras.config.dtype_policy().name},
             test=test,
             views=make_views(config),
         )
@@ -212,6 +218,7 @@ def main(presets, make_model, make_views, whole=None):
             )
         except ValueError as error:
             raise app.UsageError(str(error)) from error
+        keras.config.set_dtype_policy(flags.FLAGS.precision)
         if whole is not None:
             whole(config, flags.FLAGS.out, flags.FLAGS.data_dir)
             return

@@ -69,9 +69,7 @@ PRESETS = {
 def make_views(config):
     """SimCLR's two views, with the crop and the jitter of the setting."""
     size = (config.image_size, config.image_size)
-    two = views.simclr(size, strength=config.strength)
-    crop = views.RandomResizedCrop(size, (config.crop, 1.0))
-    return views.TwoViews(views.Compose([crop, *two.first.ops[1:]]))
+    return views.simclr(size, strength=config.strength, min_scale=config.crop)
 
 
 def make_model(config, num_images):
@@ -103,7 +101,7 @@ def measure(config, folder, data_dir):
     """Bound, limit, kNN and linear probe of the run in `folder`, which is made where it is not."""
     shared = folder / "shared.json"
     if not shared.exists():
-        result = _runner.run(config, make_model, make_views, folder, data_dir)
+        result = _runner.run(config, make_model, make_views, folder, data_dir, random=False)
         bound = share(result.model, make_views(config), config, data_dir)
         record = {"nats": bound.nats, "limit": bound.limit}
         write_atomically(shared, json.dumps(record) + "\n")

@@ -101,11 +101,7 @@ PRESETS = {
 def make_views(config):
     """BYOL's two views with the preset's crops; above 64 px bilinear, as in the authors' script."""
     size = (config.image_size, config.image_size)
-    kind = "bilinear" if config.image_size > 64 else "bicubic"
-    crop = views.RandomResizedCrop(size, (config.crop, 1.0), interpolation=kind)
-    two = views.byol(size)
-    pipelines = (views.Compose([crop, *view.ops[1:]]) for view in (two.first, two.second))
-    return views.TwoViews(*pipelines)
+    return views.byol(size, config.crop, "bilinear" if config.image_size > 64 else "bicubic")
 
 
 def make_model(config, num_images):

@@ -82,7 +82,7 @@ def study(config, out, data_dir=None):
         folder = out / variant
         if not (folder / "result.json").exists():
             single = dataclasses.replace(config, variant=variant)
-            _runner.run(single, make_model, make_views, folder, data_dir)
+            _runner.run(single, make_model, make_views, folder, data_dir, random=False)
             keras.backend.clear_session()
         table.append({"variant": variant, **_row(folder)})
     with open(out / "variants.csv", "w", newline="") as file:

@@ -6,7 +6,7 @@ from keras_ssl.backbones.catalog import NAMES, get
 from keras_ssl.backbones.resnet import resnet18, resnet34, resnet50
 from keras_ssl.backbones.small_conv import small_conv
 from keras_ssl.backbones.towers import channel_towers
-from keras_ssl.backbones.vit import vit_base, vit_small, vit_tiny
+from keras_ssl.backbones.vit import vit, vit_base, vit_small, vit_tiny
 
 __all__ = [
     "NAMES",
@@ -18,6 +18,7 @@ __all__ = [
     "resnet34",
     "resnet50",
     "small_conv",
+    "vit",
     "vit_base",
     "vit_small",
     "vit_tiny",

@@ -25,26 +25,30 @@ from keras_ssl.backbones.positions import POSITIONS, ClassTokenAndPositions
 INITIALIZERS = ("truncated_normal", "glorot_uniform")
 
 
-def vit_tiny(
+def vit(
+    width: int,
+    depth: int,
+    heads: int,
     input_shape: Sequence[int] = (224, 224, 3),
     patch_size: int | None = None,
     *,
-    heads: int = 3,
     positions: str = "learned",
     initializer: str = "truncated_normal",
     frozen_patches: bool = False,
     pooling: str = "cls",
     mean: float | Sequence[float] | None = 0.5,
     std: float | Sequence[float] | None = 0.25,
-    name: str = "vit_tiny",
+    name: str = "vit",
 ) -> Backbone:
-    """ViT-Ti: 12 blocks of width 192.
+    """A vision transformer of any size.
 
     Args:
+        width: numbers of a token.
+        depth: blocks, 1 or more.
+        heads: heads of the attention, which divide the width.
         input_shape: (H, W, C) of the images, sides divisible by the patch. Other sizes can be fed
             too: positions are then resized bicubically, as in DINO's code.
         patch_size: side of a patch in pixels; None: 16 if both sides are 96 or more, else 4.
-        heads: heads of the attention, which divide the width; by default 64 wide each, as DeiT's.
         positions: `"learned"`, or `"sincos"`: fixed waves (`sincos_positions`).
         initializer: of kernels: `"truncated_normal"` as above, or `"glorot_uniform"`: limits
             sqrt(6 / (fan in + fan out)), where queries, keys and values count as three matrices, a
@@ -65,8 +69,50 @@ def vit_tiny(
     Raises:
         ValueError: if the patch does not divide the sides, or an argument is not known.
     """
-    start = (positions, initializer, frozen_patches)
-    return _vit(192, heads, start, input_shape, patch_size, pooling, mean, std, name)
+    height, image_width, channels = check_image_shape(input_shape)
+    patch_size = _check_patch_size(patch_size, height, image_width)
+    _check_start(width, depth, heads, positions, initializer)
+    inputs = keras.Input((None, None, channels), name="images")
+    x = keras.layers.Conv2D(
+        width,
+        patch_size,
+        patch_size,
+        kernel_initializer=_kernel(initializer, channels * patch_size**2, width),
+        trainable=not frozen_patches,
+        name="patches",
+    )(inputs)
+    grid = (height // patch_size, image_width // patch_size)
+    stddev = 1e-6 if initializer == "glorot_uniform" else 0.02
+    x = ClassTokenAndPositions(grid, positions, stddev, name="tokens")(x)
+    for i in range(1, depth + 1):
+        x = _block(x, width, heads, initializer, f"block{i}")
+    x = keras.layers.LayerNormalization(epsilon=1e-6, name="norm")(x)
+    return Backbone(
+        keras.Model(inputs, x, name=f"{name}_network"),
+        image_shape=(height, image_width, channels),
+        preprocessing=normalization(mean, std, channels),
+        pooling=pooling,
+        name=name,
+    )
+
+
+def vit_tiny(
+    input_shape: Sequence[int] = (224, 224, 3),
+    patch_size: int | None = None,
+    *,
+    heads: int = 3,
+    positions: str = "learned",
+    initializer: str = "truncated_normal",
+    frozen_patches: bool = False,
+    pooling: str = "cls",
+    mean: float | Sequence[float] | None = 0.5,
+    std: float | Sequence[float] | None = 0.25,
+    name: str = "vit_tiny",
+) -> Backbone:
+    """ViT-Ti: 12 blocks of width 192. Arguments as `vit`; heads 64 wide unless told otherwise."""
+    start = {"positions": positions, "initializer": initializer, "frozen_patches": frozen_patches}
+    end = {"pooling": pooling, "mean": mean, "std": std, "name": name}
+    return vit(192, 12, heads, input_shape, patch_size, **start, **end)
 
 
 def vit_small(
@@ -83,8 +129,9 @@ def vit_small(
     name: str = "vit_small",
 ) -> Backbone:
     """ViT-S: 12 blocks of width 384. Arguments as `vit_tiny`."""
-    start = (positions, initializer, frozen_patches)
-    return _vit(384, heads, start, input_shape, patch_size, pooling, mean, std, name)
+    start = {"positions": positions, "initializer": initializer, "frozen_patches": frozen_patches}
+    end = {"pooling": pooling, "mean": mean, "std": std, "name": name}
+    return vit(384, 12, heads, input_shape, patch_size, **start, **end)
 
 
 def vit_base(
@@ -101,47 +148,9 @@ def vit_base(
     name: str = "vit_base",
 ) -> Backbone:
     """ViT-B: 12 blocks of width 768. Arguments as `vit_tiny`."""
-    start = (positions, initializer, frozen_patches)
-    return _vit(768, heads, start, input_shape, patch_size, pooling, mean, std, name)
-
-
-def _vit(
-    width: int,
-    heads: int,
-    start: tuple[str, str, bool],
-    input_shape: Sequence[int],
-    patch_size: int | None,
-    pooling: str,
-    mean: Any,
-    std: Any,
-    name: str,
-) -> Backbone:
-    height, image_width, channels = check_image_shape(input_shape)
-    patch_size = _check_patch_size(patch_size, height, image_width)
-    positions, initializer, frozen_patches = start
-    _check_start(width, heads, positions, initializer)
-    inputs = keras.Input((None, None, channels), name="images")
-    x = keras.layers.Conv2D(
-        width,
-        patch_size,
-        patch_size,
-        kernel_initializer=_kernel(initializer, channels * patch_size**2, width),
-        trainable=not frozen_patches,
-        name="patches",
-    )(inputs)
-    grid = (height // patch_size, image_width // patch_size)
-    stddev = 1e-6 if initializer == "glorot_uniform" else 0.02
-    x = ClassTokenAndPositions(grid, positions, stddev, name="tokens")(x)
-    for i in range(1, 13):
-        x = _block(x, width, heads, initializer, f"block{i}")
-    x = keras.layers.LayerNormalization(epsilon=1e-6, name="norm")(x)
-    return Backbone(
-        keras.Model(inputs, x, name=f"{name}_network"),
-        image_shape=(height, image_width, channels),
-        preprocessing=normalization(mean, std, channels),
-        pooling=pooling,
-        name=name,
-    )
+    start = {"positions": positions, "initializer": initializer, "frozen_patches": frozen_patches}
+    end = {"pooling": pooling, "mean": mean, "std": std, "name": name}
+    return vit(768, 12, heads, input_shape, patch_size, **start, **end)
 
 
 def _block(x: Any, width: int, heads: int, initializer: str, name: str) -> Any:
@@ -175,7 +184,9 @@ def _check_patch_size(patch_size: int | None, height: int, width: int) -> int:
     return patch_size
 
 
-def _check_start(width: int, heads: int, positions: str, initializer: str) -> None:
+def _check_start(width: int, depth: int, heads: int, positions: str, initializer: str) -> None:
+    if depth < 1:
+        raise ValueError(f"`depth` must be 1 or more. Received: depth={depth}.")
     if heads < 1 or width % heads:
         raise ValueError(
             f"`heads` must divide the width of the tokens, {width}. Received: heads={heads}."

@@ -1,8 +1,8 @@
 """MoCo v3: pick the key of an image's other view among the keys of the batch, without a queue.
 
 Chen, Xie, He 2021, https://arxiv.org/abs/2104.02057 (section 3, algorithm 1; section 4 on vision
-transformers). Departures from the authors' code: none known in method and heads; the default views
-are BYOL's, bicubic, where their script crops bilinearly, and for ResNets at least 20 % of the area.
+transformers). Departures from the authors' code: none known in method and heads; up to 64 px, of
+which it says nothing, the default views are BYOL's for such images.
 """
 
 import keras
@@ -121,8 +121,10 @@ class MoCoV3(SSLModel):
         return l2_normalize(self.projector(features, training=False))
 
     def default_views(self, image_size):
-        """Two views of unlike strength, BYOL's."""
-        return views.byol(image_size)
+        """BYOL's views; above 64 px bilinear crops, for ResNets of 20 % of the area or more."""
+        if is_small(image_size):
+            return views.byol(image_size)
+        return views.byol(image_size, 0.08 if self._is_transformer() else 0.2, "bilinear")
 
     def default_optimizer(self, total_steps, batch_size):
         """Warm-up, then cosine to zero; the authors' settings at 100 epochs (ResNet) and 300 (ViT).

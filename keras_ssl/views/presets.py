@@ -18,7 +18,10 @@ from keras_ssl.views.transforms import (
 
 
 def simclr(
-    image_size: int | Sequence[int], strength: float | None = None, blur: float | None = None
+    image_size: int | Sequence[int],
+    strength: float | None = None,
+    blur: float | None = None,
+    min_scale: float = 0.08,
 ) -> TwoViews:
     """SimCLR's two views: crop, flip, colour jitter, grey, blur.
 
@@ -34,6 +37,7 @@ def simclr(
         image_size: pixels of the views, one number or (height, width).
         strength: s above; by default 0.5 up to 64 px, else 1.0.
         blur: probability of the blur; by default none up to 64 px, else 0.5.
+        min_scale: smallest share of the area that a crop shows, in (0, 1].
 
     Raises:
         ValueError: when an argument is out of range.
@@ -43,7 +47,7 @@ def simclr(
     s = (0.5 if small else 1.0) if strength is None else strength
     blur = (0.0 if small else 0.5) if blur is None else blur
     ops = [
-        RandomResizedCrop(size),
+        RandomResizedCrop(size, (min_scale, 1.0)),
         HorizontalFlip(),
         ColorJitter(0.8 * s, 0.8 * s, 0.8 * s, 0.2 * s, p=0.8),
         Grayscale(0.2),
@@ -150,7 +154,9 @@ def cmc(image_size: int | Sequence[int]) -> SingleView:
     return SingleView(Compose([crop, HorizontalFlip()]))
 
 
-def byol(image_size: int | Sequence[int]) -> TwoViews:
+def byol(
+    image_size: int | Sequence[int], min_scale: float = 0.08, interpolation: str = "bicubic"
+) -> TwoViews:
     """BYOL's two views, drawn differently: one always blurred, one sometimes solarised.
 
     Both: crop of 8-100 % of the area, bicubic; flip 0.5; jitter (0.4, 0.4, 0.2, 0.1) with
@@ -164,13 +170,15 @@ def byol(image_size: int | Sequence[int]) -> TwoViews:
 
     Args:
         image_size: pixels of the views, one number or (height, width).
+        min_scale: smallest share of the area that a crop shows, in (0, 1].
+        interpolation: of the crops, "bicubic" or "bilinear".
 
     Raises:
-        ValueError: when `image_size` is no size.
+        ValueError: when an argument is out of range.
     """
     size = check_size("image_size", image_size)
     shared = [
-        RandomResizedCrop(size),
+        RandomResizedCrop(size, (min_scale, 1.0), interpolation=interpolation),
         HorizontalFlip(),
         ColorJitter(0.4, 0.4, 0.2, 0.1, p=0.8),
         Grayscale(0.2),

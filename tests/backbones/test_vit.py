@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_ssl.backbones import vit_base, vit_small, vit_tiny
+from keras_ssl.backbones import vit, vit_base, vit_small, vit_tiny
 from keras_ssl.backbones.positions import sincos_positions
 
 MOCO_V3 = {"positions": "sincos", "initializer": "glorot_uniform", "frozen_patches": True}
@@ -22,6 +22,13 @@ def rng():
 def test_parameter_counts_are_the_published_ones(maker, width, count):
     backbone = maker()
     assert backbone.count_params() == count and backbone.feature_dim == width
+
+
+def test_any_size():
+    backbone = vit(8, 2, 4, (16, 8, 3), name="of_mine")
+    patches, tokens, block = 16 * 3 * 8 + 8, 8 + (4 * 2 + 1) * 8, 12 * 8 * 8 + 13 * 8
+    assert backbone.count_params() == patches + tokens + 2 * block + 16
+    assert backbone.kind == "tokens" and backbone.feature_dim == 8 and backbone.name == "of_mine"
 
 
 @pytest.mark.parametrize(("side", "patch", "grid"), [(32, 4, 8), (96, 16, 6)])
@@ -136,6 +143,8 @@ def test_wrong_arguments_are_named():
         vit_tiny((16, 16, 3), pooling="max")
     with pytest.raises(ValueError, match="`heads` must divide .* 192.*heads=5"):
         vit_tiny((16, 16, 3), heads=5)
+    with pytest.raises(ValueError, match="`depth` must be 1 or more.*depth=0"):
+        vit(8, 0, 2, (16, 16, 3))
     with pytest.raises(ValueError, match="positions='cosine'"):
         vit_tiny((16, 16, 3), positions="cosine")
     with pytest.raises(ValueError, match="initializer='xavier'"):

@@ -1,7 +1,7 @@
 """Small cases of every exported method, and batches as their own views make them.
 
-The first word of a case's name is the method; further ones tell variants apart that keep state of
-their own.
+The first word of a case's name is the method; further ones tell variants apart. Each method has one
+case of the quick tests at least; variants that keep no state of their own are slow ones.
 """
 
 import dataclasses
@@ -13,7 +13,7 @@ import tensorflow as tf
 from toys import images, tiny_backbone
 
 import keras_ssl
-from keras_ssl import data
+from keras_ssl import backbones, data
 from keras_ssl.layers import heads
 
 SHAPE, BATCH, COUNT = (8, 8, 3), 16, 48
@@ -28,6 +28,12 @@ class Case:
 
     make: Callable
     rate: float = 0.1
+    slow: bool = False
+
+
+def tiny_transformer():
+    """A transformer of one block on four patches; 8 features."""
+    return backbones.vit(8, 1, 2, SHAPE, positions="sincos", frozen_patches=True)
 
 
 def head(output_norm):
@@ -42,6 +48,16 @@ CASES = {
     "CMC": Case(
         lambda: keras_ssl.CMC(tiny_backbone(), COUNT, temperature=0.3, num_negatives=16), rate=0.01
     ),
+    "CMC core": Case(
+        lambda: keras_ssl.CMC(
+            backbones.channel_towers(tiny_backbone(), ((0,), (1,), (2,)), "ydbdr"),
+            COUNT,
+            graph="core",
+            temperature=0.3,
+        ),
+        rate=0.01,
+        slow=True,
+    ),
     "DCL": Case(lambda: keras_ssl.DCL(tiny_backbone(), temperature=0.2)),
     "InfoMin": Case(
         lambda: keras_ssl.InfoMin(tiny_backbone(), queue_size=40, momentum=0.9, temperature=0.5)
@@ -51,6 +67,9 @@ CASES = {
         rate=0.03,
     ),
     "MoCo": Case(lambda: keras_ssl.MoCo(tiny_backbone(), queue_size=40, momentum=0.9)),
+    "MoCo v1": Case(
+        lambda: keras_ssl.MoCo(tiny_backbone(), version=1, queue_size=40, momentum=0.9), slow=True
+    ),
     "MoCoV3": Case(
         lambda: keras_ssl.MoCoV3(
             tiny_backbone(),
@@ -59,14 +78,30 @@ CASES = {
             momentum=0.9,
         )
     ),
+    "MoCoV3 transformer": Case(
+        lambda: keras_ssl.MoCoV3(
+            tiny_transformer(),
+            head("plain"),
+            heads.mlp(16, (32, 16), output_norm="plain", kernel_initializer="lecun_normal"),
+            momentum=0.9,
+        ),
+        rate=0.03,
+        slow=True,
+    ),
     "NNCLR": Case(
         lambda: keras_ssl.NNCLR(tiny_backbone(), head("scale"), queue_size=40), rate=0.03
     ),
     "PIRL": Case(
         lambda: keras_ssl.PIRL(tiny_backbone(), COUNT, temperature=0.5, num_negatives=16), rate=0.03
     ),
+    "PIRL rotation": Case(
+        lambda: keras_ssl.PIRL(tiny_backbone(), COUNT, transform="rotation", temperature=0.5),
+        rate=0.03,
+        slow=True,
+    ),
     "RotNet": Case(lambda: keras_ssl.RotNet(tiny_backbone())),
     "SimCLR": Case(lambda: keras_ssl.SimCLR(tiny_backbone())),
+    "SimCLR v2": Case(lambda: keras_ssl.SimCLR(tiny_backbone(), version=2), slow=True),
     "SimSiam": Case(lambda: keras_ssl.SimSiam(tiny_backbone(), head("plain")), rate=0.003),
     "SimSiam averaged": Case(
         lambda: keras_ssl.SimSiam(
@@ -79,7 +114,9 @@ CASES = {
         rate=0.003,
     ),
     "SimSiam stored": Case(
-        lambda: keras_ssl.SimSiam(tiny_backbone(), head("plain"), target_steps=2), rate=0.003
+        lambda: keras_ssl.SimSiam(tiny_backbone(), head("plain"), target_steps=2),
+        rate=0.003,
+        slow=True,
     ),
     "SupCon": Case(lambda: keras_ssl.SupCon(tiny_backbone()), rate=0.005),
     "SwAV": Case(

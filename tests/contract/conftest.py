@@ -20,7 +20,12 @@ import keras_ssl
 JOB = "distributed/job.py"
 
 
-@pytest.fixture(params=sorted(CASES))
+@pytest.fixture(
+    params=[
+        pytest.param(name, marks=pytest.mark.slow if CASES[name].slow else ())
+        for name in sorted(CASES)
+    ]
+)
 def method(request):
     """Name of a method; the check is skipped where the method declares that it cannot pass."""
     check = request.function.__name__.removeprefix("test_")

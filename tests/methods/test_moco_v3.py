@@ -196,6 +196,14 @@ def test_networks_of_the_transformer_form(vit):
     np.testing.assert_allclose(rates, [0, 3e-4, 6e-4, 3e-4, 0], atol=1e-8)
 
 
+def test_views_above_64_pixels_are_the_scripts(vit):
+    for model, scale in ((moco(), 0.2), (vit, 0.08)):
+        crop = model.default_views((96, 96)).second.ops[0]
+        assert crop.scale == (scale, 1.0) and crop.interpolation == "bilinear"
+        small = model.default_views((32, 32)).first.ops[0]
+        assert small.scale == (0.08, 1.0) and small.interpolation == "bicubic"
+
+
 def test_frozen_patches_have_neither_gradient_nor_decay(vit):
     """One step of AdamW with a large decay moves everything else, and makes no state for them."""
     vit.compile(keras.optimizers.AdamW(1e-3, weight_decay=10.0))

@@ -136,6 +136,11 @@ def test_byol_views_differ_in_blur_and_solarisation():
     assert part(large.first, views.ColorJitter).saturation == 0.2
     assert names(small.first) == common and names(small.second) == [*common, "Solarize"]
     assert small.image_size == (64, 48)
+    chosen = views.byol(224, min_scale=0.2, interpolation="bilinear")
+    for made, scale, kind in ((large, 0.08, "bicubic"), (chosen, 0.2, "bilinear")):
+        for pipeline in (made.first, made.second):
+            crop = part(pipeline, views.RandomResizedCrop)
+            assert crop.scale == (scale, 1.0) and crop.interpolation == kind
 
 
 # multi-crop
@@ -285,6 +290,7 @@ def test_noise_in_a_stream_differs_by_image_and_epoch_and_is_repeatable():
     [
         (lambda: views.moco(32, version=3), "`version` must be 1 or 2"),
         (lambda: views.byol(0), "image_size"),
+        (lambda: views.byol(32, min_scale=1.5), "`scale`"),
         (lambda: views.swav(32, crops=(1, 6)), "`crops`.*2, 6"),
         (lambda: views.swav(32, crops=(2, -1)), "`crops`"),
         (lambda: views.swav(32, small_size=0), "small_size"),

@@ -148,6 +148,8 @@ def test_simclr_defaults_follow_the_size():
     assert views.simclr((96, 80)).image_size == (96, 80)
     chosen = parts(views.simclr(32, strength=1.0, blur=0.3))
     assert chosen["ColorJitter"].contrast == 0.8 and chosen["GaussianBlur"].p == 0.3
+    cropped = views.simclr(32, min_scale=0.3)
+    assert parts(cropped)["RandomResizedCrop"].scale == (0.3, 1.0)
 
 
 @pytest.mark.parametrize(
@@ -165,6 +167,7 @@ def test_simclr_defaults_follow_the_size():
         (lambda: views.GaussianBlur(kernel_size=0), "kernel_size"),
         (lambda: views.Compose([]), "ops"),
         (lambda: views.simclr(32, blur=2), "`p`"),
+        (lambda: views.simclr(32, min_scale=0.0), "`scale`"),
     ],
 )
 def test_bad_arguments_are_named(make, message):
