@@ -104,10 +104,13 @@ def backbone(config):
     return backbones.get(config.backbone, shape)
 
 
-def run(config, make_model, make_views, out, data_dir=None, linear_probe=True, random=True):
+def run(
+    config, make_model, make_views, out, data_dir=None, linear_probe=True, random=True, monitor=True
+):
     """Train as `config` says, in the run folder `out`; prints and returns the run.
 
-    With `random` the encoder is judged before training too, which runs of a study have in common.
+    Runs of a study can leave out what they have in common (`random`: the encoder is judged before
+    training too) and what it does not ask for (`monitor`: kNN and collapse after each epoch).
     """
     start, commit = time.monotonic(), results.commit()
     keras.utils.set_random_seed(config.seed)
@@ -130,6 +133,8 @@ def run(config, make_model, make_views, out, data_dir=None, linear_probe=True, r
             settings={**dataclasses.asdict(config), "precision": keras.config.dtype_policy().name},
             test=test,
             views=make_views(config),
+            monitor=monitor,
+            knn_every=1 if monitor else config.epochs,
         )
     if judge:
         figures["trained"] = _judge(model, source, test, config)

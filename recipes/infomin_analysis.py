@@ -101,7 +101,9 @@ def measure(config, folder, data_dir):
     """Bound, limit, kNN and linear probe of the run in `folder`, which is made where it is not."""
     shared = folder / "shared.json"
     if not shared.exists():
-        result = _runner.run(config, make_model, make_views, folder, data_dir, random=False)
+        result = _runner.run(
+            config, make_model, make_views, folder, data_dir, random=False, monitor=False
+        )
         bound = share(result.model, make_views(config), config, data_dir)
         record = {"nats": bound.nats, "limit": bound.limit}
         write_atomically(shared, json.dumps(record) + "\n")

@@ -104,7 +104,7 @@ def study(config, out, data_dir=None):
         folder = out / f"{first}-{second}"
         if not (folder / "result.json").exists():
             pair = dataclasses.replace(config, first=first, second=second)
-            _runner.run(pair, make_model, make_views, folder, data_dir, random=False)
+            _runner.run(pair, make_model, make_views, folder, data_dir, random=False, monitor=False)
             keras.backend.clear_session()
         figures = json.loads((folder / "result.json").read_text())["figures"]
         found[first, second] = float(figures["linear probe, trained encoder"])
