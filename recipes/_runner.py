@@ -104,6 +104,13 @@ def backbone(config):
     return backbones.get(config.backbone, shape)
 
 
+def clear_session():
+    """Forget the networks of the last run; `keras.backend.clear_session` forgets the format too."""
+    precision = keras.config.dtype_policy()
+    keras.backend.clear_session()
+    keras.config.set_dtype_policy(precision)
+
+
 def run(
     config, make_model, make_views, out, data_dir=None, linear_probe=True, random=True, monitor=True
 ):

@@ -88,7 +88,7 @@ def study(config, out, data_dir=None):
         changed = dataclasses.replace(config, **{name: value})
         found = measure(changed, out / f"{name}-{value}", data_dir)
         rows.append([name, value, *found])
-        keras.backend.clear_session()
+        _runner.clear_session()
     with open(out / "analysis.csv", "w", newline="") as file:
         csv.writer(file).writerows([COLUMNS, *rows])
     for row in [COLUMNS, *rows]:

@@ -105,7 +105,7 @@ def study(config, out, data_dir=None):
         if not (folder / "result.json").exists():
             pair = dataclasses.replace(config, first=first, second=second)
             _runner.run(pair, make_model, make_views, folder, data_dir, random=False, monitor=False)
-            keras.backend.clear_session()
+            _runner.clear_session()
         figures = json.loads((folder / "result.json").read_text())["figures"]
         found[first, second] = float(figures["linear probe, trained encoder"])
     table = [[found.get((a, b), found.get((b, a))) for b in names] for a in names]

@@ -228,7 +228,7 @@ def _step(path, make, judged, config):
     """The result that lies at `path`; first made, and its network kept beside it, where absent."""
     record = path.with_name(f"{path.name}.json")
     if not record.exists():
-        keras.backend.clear_session()
+        _runner.clear_session()
         keras.utils.set_random_seed(config.seed)
         model = make()
         result = {"parameters": model.count_params(), "accuracy": _accuracy(model, judged)}

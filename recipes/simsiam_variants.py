@@ -83,7 +83,7 @@ def study(config, out, data_dir=None):
         if not (folder / "result.json").exists():
             single = dataclasses.replace(config, variant=variant)
             _runner.run(single, make_model, make_views, folder, data_dir, random=False)
-            keras.backend.clear_session()
+            _runner.clear_session()
         table.append({"variant": variant, **_row(folder)})
     with open(out / "variants.csv", "w", newline="") as file:
         writer = csv.DictWriter(file, list(table[0]))

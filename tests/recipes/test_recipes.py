@@ -8,6 +8,7 @@ import pathlib
 import subprocess
 import sys
 
+import keras
 import pytest
 
 from recipes import _runner, simclr
@@ -41,6 +42,12 @@ def test_command(tmp_path):
     )
     assert result.returncode == 0, result.stderr[-3000:]
     assert rows(tmp_path / "run")[-1]["epoch"] == "2" and "linear probe" in result.stdout
+
+
+def test_a_study_keeps_its_number_format():
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    _runner.clear_session()
+    assert keras.config.dtype_policy().name == "mixed_bfloat16"
 
 
 def test_settings_are_read_strictly():
