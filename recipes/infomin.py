@@ -55,6 +55,7 @@ PRESETS = {
         weight_decay=0.0,
         warmup_epochs=1,
         queue_size=2048,
+        momentum=0.999,  # with 0.99 keys are told apart by their age rather than by their images
     ),
     "cifar10": Config(),
     "imagenet": Config(

@@ -24,8 +24,6 @@ import dataclasses
 import json
 import pathlib
 
-import keras
-
 from recipes import _runner, simsiam
 
 
