@@ -32,6 +32,11 @@ SECTIONS = {
         "regression on the same features. `random` is the same network before training. "
         "Minutes are no benchmark: most runs shared the two cores with another.",
     ),
+    "study": (
+        "Studies",
+        "Many short runs that differ in one thing; figures as above. They are too short to be "
+        "compared with the papers' own, and with those above.",
+    ),
     "speed": (
         "Speed",
         "Medians; ratios are medians over neighbouring turns of the contestants, with their range. "
@@ -120,12 +125,14 @@ def render(found: list[dict]) -> str:
             facts = [f"commit {r['commit']}", r["date"], r["hardware"]]
             facts = [f"{k} {r[k]}" for k in ("seed", "epochs") if k in r] + facts
             parts.append(f"### {r['title']}\n\n`{r['command']}`\n\n{'; '.join(facts)}\n\n")
-            parts.append(
-                "| | |\n|---|---|\n"
-                + "".join(f"| {k} | {v} |\n" for k, v in r["figures"].items())
-                + "\n"
-            )
+            table = r.get("table") or [["", ""], *r["figures"].items()]
+            rule = "|" + "---|" * len(table[0]) + "\n"
+            parts += [_line(table[0]), rule, *map(_line, table[1:]), "\n"]
     return "".join(parts).rstrip() + "\n"
+
+
+def _line(cells) -> str:
+    return "|" + "".join(f" {cell} |" if cell != "" else " |" for cell in cells) + "\n"
 
 
 def main() -> None:

@@ -5,6 +5,7 @@ num_images)` and `make_views(config)`; everything else is here.
 """
 
 import ast
+import csv
 import dataclasses
 import datetime
 import json
@@ -154,6 +155,27 @@ def run(
     return result
 
 
+def write_study(out, title, config, table, parts):
+    """The table of a study: as `table.csv`, on the screen, and for `benchmarks.results`.
+
+    Args:
+        out: folder of the study.
+        title: what was varied.
+        config: settings that its runs share.
+        table: rows of numbers and texts, names of the columns first.
+        parts: folders of its runs, whose commits are told.
+    """
+    with open(out / "table.csv", "w", newline="") as file:
+        csv.writer(file).writerows(table)
+    widths = [max(len(str(cell)) for cell in column) for column in zip(*table)]
+    for row in table:
+        print("  ".join(f"{cell!s:>{width}}" for cell, width in zip(row, widths)))
+    found = [json.loads((part / "result.json").read_text()) for part in parts]
+    commits = ", ".join(dict.fromkeys(each["commit"] for each in found))
+    facts = {"epochs": config.epochs, "table": table}
+    _write_record(out, "study", f"{title}: {_title(config)}", commits, config, facts)
+
+
 def _write_result(result, config, figures, generative, commit, seconds):
     """`result.json` in the run folder: what `benchmarks.results` makes a row of."""
     rows = {}
@@ -166,18 +188,23 @@ def _write_result(result, config, figures, generative, commit, seconds):
     if result.verdict is not None:
         rows["collapse monitor"] = result.verdict.status
     rows["minutes, evaluation included"] = f"{seconds / 60:.1f}"
+    title = f"{type(result.model).__name__}, {_title(config)}"
+    facts = {"epochs": config.epochs, "figures": rows}
+    _write_record(result.out, "recipe", title, commit, config, facts)
+
+
+def _write_record(out, kind, title, commit, config, facts):
     record = {
-        "kind": "recipe",
-        "title": f"{type(result.model).__name__}, {_title(config)}",
+        "kind": kind,
+        "title": title,
         "command": " ".join(["python -m", _module(), *sys.argv[1:]]),
         "commit": commit,
         "date": datetime.date.today().isoformat(),
         "hardware": results.hardware(),
         "seed": config.seed,
-        "epochs": config.epochs,
-        "figures": rows,
+        **facts,
     }
-    write_atomically(result.out / "result.json", json.dumps(record, indent=2) + "\n")
+    write_atomically(out / "result.json", json.dumps(record, indent=2) + "\n")
 
 
 def _title(config):

@@ -10,14 +10,13 @@ jitter, each by itself with the other at the usual setting. Of every encoder the
 views of test images share (`keras_ssl.evaluation.shared_information`, at most the logarithm of 512)
 stands beside the accuracy of kNN and linear probe. In the paper features are best in between. Each
 setting is a run in a folder of its own below `--out`, so that a killed study goes on where it was;
-`analysis.csv` and `analysis.png` hold the result.
+`table.csv` and `analysis.png` hold the result.
 
 Not run yet. `cifar10_small` is a small budget of our own: few images, a small network, few epochs,
 Adam. Departures from the paper: SimCLR in the place of CMC and MoCo; the critic is the encoder's
 own projector.
 """
 
-import csv
 import dataclasses
 import json
 import pathlib
@@ -89,10 +88,8 @@ def study(config, out, data_dir=None):
         found = measure(changed, out / f"{name}-{value}", data_dir)
         rows.append([name, value, *found])
         _runner.clear_session()
-    with open(out / "analysis.csv", "w", newline="") as file:
-        csv.writer(file).writerows([COLUMNS, *rows])
-    for row in [COLUMNS, *rows]:
-        print(*row, sep="\t")
+    folders = [out / f"{name}-{value}" for name, value in settings]
+    _runner.write_study(out, "What views share", config, [COLUMNS, *rows], folders)
     draw(rows, out / "analysis.png")
     return rows
 

@@ -7,7 +7,7 @@ Chen et al. 2020, https://arxiv.org/abs/2002.05709, section 3.1 and figure 5.
 
 One view is the image itself; the other goes through two operations, one after the other, or through
 one alone (the diagonal). Each pair is a run in a folder of its own below `--out`, so that a killed
-study goes on where it was; `heat_map.csv` and `heat_map.png` hold the linear probe's accuracy of
+study goes on where it was; `table.csv` and `heat_map.png` hold the linear probe's accuracy of
 every pair. In the paper crop with colour stands out, and no operation alone is enough.
 
 Not run yet. `cifar10_small` is a small budget of our own: few images, a small network, few epochs,
@@ -16,7 +16,6 @@ that have one size already are not cropped at random before (its images differ i
 the distortions are ours.
 """
 
-import csv
 import dataclasses
 import itertools
 import json
@@ -96,7 +95,7 @@ def make_model(config, num_images):
 def study(config, out, data_dir=None):
     """Run every pair below `out`; writes and returns the heat map, rows being the first."""
     out, names = pathlib.Path(out), list(FORMS)
-    found = {}
+    found, folders = {}, []
     pairs = itertools.product(names, names)
     if not config.both_orders:
         pairs = itertools.combinations_with_replacement(names, 2)
@@ -106,13 +105,12 @@ def study(config, out, data_dir=None):
             pair = dataclasses.replace(config, first=first, second=second)
             _runner.run(pair, make_model, make_views, folder, data_dir, random=False, monitor=False)
             _runner.clear_session()
+        folders.append(folder)
         figures = json.loads((folder / "result.json").read_text())["figures"]
         found[first, second] = float(figures["linear probe, trained encoder"])
     table = [[found.get((a, b), found.get((b, a))) for b in names] for a in names]
-    with open(out / "heat_map.csv", "w", newline="") as file:
-        csv.writer(file).writerows(
-            [["first", *names], *([n, *row] for n, row in zip(names, table))]
-        )
+    rows = [["first, second", *names], *([n, *row] for n, row in zip(names, table))]
+    _runner.write_study(out, "Linear probe of SimCLR's pairs of operations", config, rows, folders)
     draw(table, names, out / "heat_map.png")
     return table
 

@@ -8,7 +8,7 @@ For 1 and for 10 % of the labels, drawn evenly from the classes: a network train
 the pretrained one fine-tuned from the input of its projection head (layer 0) and from its first
 hidden layer (layer 1), which the paper finds better; a student without pretraining that learns the
 latter's predictions for all images; and a smaller one that learns that student's.
-`semi_supervised.csv` holds the accuracies on the test split, of the last weights. Each result is
+`table.csv` holds the accuracies on the test split, of the last weights. Each result is
 kept below `--out`, so that a killed study goes on where it was. The paper, on ImageNet with
 ResNet-50: fine-tuned 57.9 and 68.4 % with 1 and 10 % of the labels, and 73.9 and 77.5 % as the
 student of a larger network.
@@ -20,7 +20,6 @@ SimCLR v1 (appendix B.5) in the place of LARS; it and distillation take one devi
 plain ones, without selective kernels; networks trained on the labels alone get twice the epochs.
 """
 
-import csv
 import dataclasses
 import json
 import os
@@ -190,7 +189,9 @@ def study(config, out, data_dir=None):
         for name, make in makers.items():
             row = _step(folder / name, make, judged, config)
             table.append({"labels": f"{share:.0%}", "images": labelled.size, "model": name, **row})
-    _write(table, out / "semi_supervised.csv")
+    rows = [{**row, "accuracy": f"{row['accuracy']:.4f}"} for row in table]
+    rows = [list(rows[0]), *(list(row.values()) for row in rows)]
+    _runner.write_study(out, "SimCLR v2 with few labels", config, rows, [out / "pretraining"])
     return table
 
 
@@ -275,17 +276,6 @@ def _save(model, path):
     partial = path.with_name(f"partial-{path.name}")
     model.save(partial)
     os.replace(partial, path)
-
-
-def _write(table, path):
-    """The table as CSV and on the screen."""
-    rows = [{**row, "accuracy": f"{row['accuracy']:.4f}"} for row in table]
-    with open(path, "w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    for line in [rows[0], *(row.values() for row in rows)]:
-        print("  ".join(f"{cell:>13}" for cell in line))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ Chen and He 2021, https://arxiv.org/abs/2011.10566, sections 4.1, 4.2, 4.6 and 5
         --out=runs/simsiam-variants
 
 Each of `VARIANTS` is a run in a folder of its own below `--out`, so that a killed study goes on
-where it was; `variants.csv` holds kNN accuracy, the last loss, spread and rank of features and of
+where it was; `table.csv` holds accuracies, the last loss, spread and rank of features and of
 the projector's outputs, and the collapse monitor's verdict. The paper (ImageNet, ResNet-50, 100
 epochs, linear): baseline 68.1 %, no stop-gradient 0.1 and no predictor 0.1 (both collapse),
 asymmetric 64.8; targets of 10 steps 68.7, of 100 68.9, of an epoch 67.0; targets averaged over
@@ -83,21 +83,18 @@ def study(config, out, data_dir=None):
             _runner.run(single, make_model, make_views, folder, data_dir, random=False)
             _runner.clear_session()
         table.append({"variant": variant, **_row(folder)})
-    with open(out / "variants.csv", "w", newline="") as file:
-        writer = csv.DictWriter(file, list(table[0]))
-        writer.writeheader()
-        writer.writerows(table)
-    for line in [list(table[0]), *(row.values() for row in table)]:
-        print("  ".join(f"{cell:>{max(17, len(name))}}" for name, cell in zip(table[0], line)))
+    rows = [list(table[0]), *(list(row.values()) for row in table)]
+    folders = [out / variant for variant in VARIANTS]
+    _runner.write_study(out, "SimSiam's variants", config, rows, folders)
     return table
 
 
 def _row(folder):
-    """What a finished run is told by: kNN accuracy, figures of its last epoch, the verdict."""
+    """What a finished run is told by: accuracies, figures of its last epoch, the verdict."""
     figures = json.loads((folder / "result.json").read_text())["figures"]
     with open(folder / "metrics.csv", newline="") as file:
         last = list(csv.DictReader(file))[-1]
-    row = {"kNN": figures["kNN, trained encoder"]}
+    row = {kind: figures[f"{kind}, trained encoder"] for kind in ("kNN", "linear probe")}
     row |= {name: f"{float(last[column]):.3f}" for name, column in COLUMNS.items()}
     return {**row, "collapse monitor": figures["collapse monitor"]}
 

@@ -2,6 +2,7 @@
 
 import csv
 import importlib
+import json
 import math
 import os
 import pathlib
@@ -11,6 +12,7 @@ import sys
 import keras
 import pytest
 
+from benchmarks import results
 from recipes import _runner, simclr
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -61,3 +63,20 @@ def test_settings_are_read_strictly():
     ]:
         with pytest.raises(ValueError, match=message):
             _runner.configure(simclr.PRESETS, preset, [change])
+
+
+def test_a_study_is_a_table(tmp_path, capsys):
+    """Its record tells the commits of its runs, and `benchmarks.results` makes a table of it."""
+    config = _runner.configure(simclr.PRESETS, "cifar10_small")
+    parts = [tmp_path / name for name in "abc"]
+    for part, commit in zip(parts, ("one", "two", "one")):
+        part.mkdir()
+        (part / "result.json").write_text(json.dumps({"commit": commit}))
+    _runner.write_study(tmp_path, "Letters", config, [["letter", "kNN"], ["a", 0.25]], parts)
+    record = json.loads((tmp_path / "result.json").read_text())
+    assert record["commit"] == "one, two" and record["epochs"] == 20 and record["kind"] == "study"
+    assert (tmp_path / "table.csv").read_text().split() == ["letter,kNN", "a,0.25"]
+    assert capsys.readouterr().out == "letter   kNN\n     a  0.25\n"
+    page = results.render([record])
+    assert "### Letters: 10000 images of cifar10, small_conv at 32 px\n" in page
+    assert "| letter | kNN |\n|---|---|\n| a | 0.25 |\n" in page
