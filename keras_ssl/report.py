@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
+from threadpoolctl import threadpool_limits
 
 from keras_ssl import report_pictures as pictures
 from keras_ssl.report_parts import PAGE, chart, epoch_table, scatter, section, table, text
@@ -225,7 +226,8 @@ def _project(features: np.ndarray) -> tuple[np.ndarray, str]:
             reduced = reduced / reduced[:, 0].std()
             perplexity = min(30.0, len(features) / 4)
             tsne = TSNE(2, perplexity=perplexity, max_iter=500, init="pca", random_state=0)
-            return tsne.fit_transform(reduced), "t-SNE"
+            with threadpool_limits(1):  # on shared cores threads of so small a task wait for others
+                return tsne.fit_transform(reduced), "t-SNE"
     if reduced.shape[1] < 2:
         reduced = np.concatenate([reduced, np.zeros((len(reduced), 1))], axis=1)
     return reduced[:, :2], "PCA"

@@ -13,11 +13,11 @@ kept below `--out`, so that a killed study goes on where it was. The paper, on I
 ResNet-50: fine-tuned 57.9 and 68.4 % with 1 and 10 % of the labels, and 73.9 and 77.5 % as the
 student of a larger network.
 
-`cifar10_small`, whose table is in `benchmarks/RESULTS.md`, is a small budget of our own: few images,
-a small network, few epochs, Adam, temperature 0.2 in pretraining; there fine-tuning from the first
-hidden layer is better than from the head's input, too, but students stay below their teachers. The
-others need GPUs and have not been run; `cifar10` pretrains as the authors' command for it does, and
-`imagenet` as the paper. Departures from the paper: fine-tuning takes the Nesterov momentum of
+`cifar10_small`, whose table is in `benchmarks/RESULTS.md`, is a small budget of our own: few
+images, a small network, few epochs, Adam, temperature 0.2 in pretraining. There too fine-tuning
+from the first hidden layer is better than from the head's input, but students stay below their
+teachers. `cifar10` pretrains as the authors' command for it does, and `imagenet` as the paper; both
+need GPUs and have not been run. Departures from the paper: fine-tuning takes the Nesterov momentum of
 SimCLR v1 (appendix B.5) in the place of LARS; it and distillation take one device; ResNets are
 plain ones, without selective kernels; networks trained on the labels alone get twice the epochs.
 """
