@@ -17,8 +17,8 @@ student of a larger network.
 images, a small network, few epochs, Adam, temperature 0.2 in pretraining. There too fine-tuning
 from the first hidden layer is better than from the head's input, but students stay below their
 teachers. `cifar10` pretrains as the authors' command for it does, and `imagenet` as the paper; both
-need GPUs and have not been run. Departures from the paper: fine-tuning takes the Nesterov momentum of
-SimCLR v1 (appendix B.5) in the place of LARS; it and distillation take one device; ResNets are
+need GPUs and have not been run. Departures from the paper: fine-tuning takes the Nesterov momentum
+of SimCLR v1 (appendix B.5) in the place of LARS; it and distillation take one device; ResNets are
 plain ones, without selective kernels; networks trained on the labels alone get twice the epochs.
 """
 
