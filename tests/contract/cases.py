@@ -85,7 +85,7 @@ CASES = {
             heads.mlp(16, (32, 16), output_norm="plain", kernel_initializer="lecun_normal"),
             momentum=0.9,
         ),
-        rate=0.03,
+        rate=0.003,
         slow=True,
     ),
     "NNCLR": Case(
