@@ -20,6 +20,7 @@ LOW_STD = 0.1  # the usual alarm for std * sqrt(D); a deep untrained ResNet lies
 NO_STD = 0.01  # a point, whatever the network was before training
 LOW_UNIFORMITY = -0.5
 NO_UNIFORMITY = -0.15  # e.g. 7 % of the images in one place and all others in another
+FEW = 3  # so much more spread than an even cloud of that uniformity has is held by a few images
 PATIENCE = 3  # epochs after which what has not moved is worth a word
 
 
@@ -118,6 +119,9 @@ def _space(
         return [_diverged(name)]
     found = [_point(now, start, trained, name), _rank(now, trained, name)]
     found += [_dead(now, start, name), _cone(now, start, trained, name)]
+    # The projector alone: features of methods that compare nothing may lie together by right.
+    if prefix == "embedding":
+        found.append(_all_but_few(start, trained, name))
     return [finding for finding in found if finding]
 
 
@@ -214,11 +218,6 @@ def _cone(now: dict, start: dict | None, trained: list, name: str) -> Verdict | 
     best = min(row["uniformity"] for row in [*trained, *([start] if start else [])])
     if not (value > LOW_UNIFORMITY and value > 0.5 * best and best < LOW_UNIFORMITY):
         return None
-    # The projector alone: features of methods that compare nothing may sit in a cone by right.
-    lately = np.median([row["uniformity"] for row in trained[-PATIENCE:]])
-    enough = len(trained) >= PATIENCE and name == NAMES["embedding"]
-    if enough and lately > max(NO_UNIFORMITY, 0.25 * best):
-        return _all_but_few(now["std"], lately, best, name)
     return Verdict(
         "warning",
         f"The {name} draw together: uniformity is {value:.2f}, it has been {best:.2f} "
@@ -228,8 +227,19 @@ def _cone(now: dict, start: dict | None, trained: list, name: str) -> Verdict | 
     )
 
 
-def _all_but_few(std: float, lately: float, best: float, name: str) -> Verdict:
-    """One point but for a few images far off, which std is blind to and uniformity is not."""
+def _all_but_few(start: dict | None, trained: list, name: str) -> Verdict | None:
+    """One point but for a few images far off, which std is blind to and uniformity is not.
+
+    Uniformity of an even, narrow cloud is -4 var: a spread beyond that is held by a few.
+    """
+    best = min(row["uniformity"] for row in [*trained, *([start] if start else [])])
+    lately, std = (
+        np.median([row[figure] for row in trained[-PATIENCE:]]) for figure in ("uniformity", "std")
+    )
+    fallen = best < LOW_UNIFORMITY and lately > 0.25 * best
+    uneven = 4 * std**2 > FEW * abs(lately)
+    if len(trained) < PATIENCE or not lately > NO_UNIFORMITY or not (fallen or uneven):
+        return None
     return Verdict(
         "collapsed",
         f"Most images map to nearly one point: the {name} have uniformity {lately:.2f} (it has "

@@ -136,6 +136,20 @@ def test_collapse_behind_batch_normalisation():
         assert diagnose(course(sound[:epochs]), start).status == "healthy"
 
 
+def test_collapse_from_the_first_epoch_is_told_from_a_narrow_cloud():
+    """Measured: SimSiam without stop-gradient on CIFAR-10, and InfoMin, slow to leave its start."""
+    start = course([(0.125, 37.2, 208.0, -0.065)])[0]
+    spoilt = [(0.202, 4.91, 32.5, -0.036), (0.589, 3.96, 6.45, -0.223), (0.507, 4.16, 8.24, -0.17)]
+    spoilt += [(0.48, 2.38, 4.18, -0.128), (0.346, 2.6, 6.87, -0.069), (0.218, 3.27, 19.0, -0.03)]
+    for epochs in (5, 6):
+        verdict = diagnose(course(spoilt[:epochs]), start)
+        assert verdict.status == "collapsed" and "Most images map" in verdict.message
+    narrow = [(0.124, 4.77, 27.2, -0.076), (0.163, 3.57, 11.7, -0.128), (0.197, 3.31, 7.9, -0.184)]
+    narrow += [(0.194, 3.15, 7.11, -0.174), (0.212, 3.15, 6.32, -0.2), (0.207, 3.04, 6.01, -0.194)]
+    for epochs in range(1, 7):
+        assert diagnose(course(narrow[:epochs]), start).severity <= 1
+
+
 def test_features_in_a_cone_are_no_collapse():
     """Methods that compare nothing may use one common direction; of the projector it is said."""
     series = {"uniformity": [-0.9, -0.12, -0.12, -0.12], "std": [0.5, 0.3, 0.3, 0.3]}
