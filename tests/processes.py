@@ -38,15 +38,20 @@ def finish(process, stop=None, timeout=600):
 
 def compare(folder, out, replicas, tolerance, cases):
     """Losses and weights in `out` against those of one TensorFlow device, and that they moved."""
-    expected, found = np.load(folder / "tensorflow1.npz"), np.load(folder / out)
-    first = np.load(folder / "start.npz")
+    names = ("tensorflow1.npz", out, "start.npz")
+    expected, found, first = (_arrays(folder / name) for name in names)
     for case in cases:
         assert found[f"{case}/replicas"] == replicas
-        keys = [k for k in expected.files if k.startswith(case + "/") and "replicas" not in k]
+        keys = [k for k in expected if k.startswith(case + "/") and "replicas" not in k]
         assert len(keys) > 5
         for key in keys:
             np.testing.assert_allclose(
                 found[key], expected[key], atol=tolerance, rtol=tolerance, err_msg=key
             )
-        moved = [np.abs(first[k] - found[k]).max() for k in first.files if k.startswith(case + "/")]
+        moved = [np.abs(first[k] - found[k]).max() for k in first if k.startswith(case + "/")]
         assert max(moved) > 1e-3
+
+
+def _arrays(path):
+    with np.load(path) as file:
+        return dict(file)

@@ -32,8 +32,9 @@ class Case:
 
 
 def tiny_transformer():
-    """A transformer of one block on four patches; 8 features."""
-    return backbones.vit(8, 1, 2, SHAPE, positions="sincos", frozen_patches=True)
+    """A transformer of one block on four patches, that starts as MoCo v3's; 8 features."""
+    start = {"positions": "sincos", "initializer": "glorot_uniform", "frozen_patches": True}
+    return backbones.vit(8, 1, 2, SHAPE, pooling="avg", **start)
 
 
 def head(output_norm):
