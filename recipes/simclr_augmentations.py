@@ -10,10 +10,13 @@ one alone (the diagonal). Each pair is a run in a folder of its own below `--out
 study goes on where it was; `table.csv` and `heat_map.png` hold the linear probe's accuracy of
 every pair. In the paper crop with colour stands out, and no operation alone is enough.
 
-Not run yet. `cifar10_small` is a small budget of our own: few images, a small network, few epochs,
-Adam, and pairs in one order only, so that the map is symmetric. Departures from the paper: images
-that have one size already are not cropped at random before (its images differ in size); sizes of
-the distortions are ours.
+`cifar10_small`, whose map is in `benchmarks/RESULTS.md`, is a small budget of our own: few images, a
+small network, few epochs, Adam, and pairs in one order only, so that the map is symmetric. There
+too the best pairs have a crop and take colours away: crop and Sobel 48.4 %, crop and colour 47.0 %,
+no other above 46.1 %, crop alone 43.1 %, colour alone 36.1 %. `cifar10` has not been run.
+
+Departures from the paper: images that have one size already are not cropped at random before (its
+images differ in size); sizes of the distortions are ours.
 """
 
 import dataclasses
