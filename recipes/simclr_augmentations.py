@@ -10,8 +10,8 @@ one alone (the diagonal). Each pair is a run in a folder of its own below `--out
 study goes on where it was; `table.csv` and `heat_map.png` hold the linear probe's accuracy of
 every pair. In the paper crop with colour stands out, and no operation alone is enough.
 
-`cifar10_small`, whose map is in `benchmarks/RESULTS.md`, is a small budget of our own: few images, a
-small network, few epochs, Adam, and pairs in one order only, so that the map is symmetric. There
+`cifar10_small`, whose map is in `benchmarks/RESULTS.md`, is a small budget of our own: few images,
+a small network, few epochs, Adam, and pairs in one order only, so that the map is symmetric. There
 too the best pairs have a crop and take colours away: crop and Sobel 48.4 %, crop and colour 47.0 %,
 no other above 46.1 %, crop alone 43.1 %, colour alone 36.1 %. `cifar10` has not been run.
 
