@@ -13,9 +13,9 @@ setting is a run in a folder of its own below `--out`, so that a killed study go
 `table.csv` and `analysis.png` hold the result.
 
 `cifar10_small`, whose table is in `benchmarks/RESULTS.md`, is a small budget of our own: few
-images, a small network, few epochs, Adam. There, too, the best is in between: crops of at least 40 % of the
-area and a jitter of strength 0.5; `cifar10` has not been run. Departures from the paper: SimCLR in
-the place of CMC and MoCo; the critic is the encoder's own projector.
+images, a small network, few epochs, Adam. There, too, the best is in between: crops of at least 40
+% of the area and a jitter of strength 0.5; `cifar10` has not been run. Departures from the paper:
+SimCLR in the place of CMC and MoCo; the critic is the encoder's own projector.
 """
 
 import dataclasses
