@@ -101,18 +101,11 @@ def vit_tiny(
     patch_size: int | None = None,
     *,
     heads: int = 3,
-    positions: str = "learned",
-    initializer: str = "truncated_normal",
-    frozen_patches: bool = False,
-    pooling: str = "cls",
-    mean: float | Sequence[float] | None = 0.5,
-    std: float | Sequence[float] | None = 0.25,
     name: str = "vit_tiny",
+    **options: Any,
 ) -> Backbone:
-    """ViT-Ti: 12 blocks of width 192. Arguments as `vit`; heads 64 wide unless told otherwise."""
-    start = {"positions": positions, "initializer": initializer, "frozen_patches": frozen_patches}
-    end = {"pooling": pooling, "mean": mean, "std": std, "name": name}
-    return vit(192, 12, heads, input_shape, patch_size, **start, **end)
+    """ViT-Ti: 12 blocks of width 192. Arguments and `options` as `vit`."""
+    return vit(192, 12, heads, input_shape, patch_size, name=name, **options)
 
 
 def vit_small(
@@ -120,18 +113,11 @@ def vit_small(
     patch_size: int | None = None,
     *,
     heads: int = 6,
-    positions: str = "learned",
-    initializer: str = "truncated_normal",
-    frozen_patches: bool = False,
-    pooling: str = "cls",
-    mean: float | Sequence[float] | None = 0.5,
-    std: float | Sequence[float] | None = 0.25,
     name: str = "vit_small",
+    **options: Any,
 ) -> Backbone:
-    """ViT-S: 12 blocks of width 384. Arguments as `vit_tiny`."""
-    start = {"positions": positions, "initializer": initializer, "frozen_patches": frozen_patches}
-    end = {"pooling": pooling, "mean": mean, "std": std, "name": name}
-    return vit(384, 12, heads, input_shape, patch_size, **start, **end)
+    """ViT-S: 12 blocks of width 384. Arguments and `options` as `vit`."""
+    return vit(384, 12, heads, input_shape, patch_size, name=name, **options)
 
 
 def vit_base(
@@ -139,18 +125,11 @@ def vit_base(
     patch_size: int | None = None,
     *,
     heads: int = 12,
-    positions: str = "learned",
-    initializer: str = "truncated_normal",
-    frozen_patches: bool = False,
-    pooling: str = "cls",
-    mean: float | Sequence[float] | None = 0.5,
-    std: float | Sequence[float] | None = 0.25,
     name: str = "vit_base",
+    **options: Any,
 ) -> Backbone:
-    """ViT-B: 12 blocks of width 768. Arguments as `vit_tiny`."""
-    start = {"positions": positions, "initializer": initializer, "frozen_patches": frozen_patches}
-    end = {"pooling": pooling, "mean": mean, "std": std, "name": name}
-    return vit(768, 12, heads, input_shape, patch_size, **start, **end)
+    """ViT-B: 12 blocks of width 768. Arguments and `options` as `vit`."""
+    return vit(768, 12, heads, input_shape, patch_size, name=name, **options)
 
 
 def _block(x: Any, width: int, heads: int, initializer: str, name: str) -> Any:

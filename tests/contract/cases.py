@@ -1,7 +1,7 @@
 """Small cases of every exported method, and batches as their own views make them.
 
 The first word of a case's name is the method; further ones tell variants apart. Each method has one
-case of the quick tests at least; variants that keep no state of their own are slow ones.
+case of the quick tests at least; most variants are slow ones.
 """
 
 import dataclasses
