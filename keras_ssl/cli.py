@@ -8,7 +8,7 @@ import sys
 
 from absl import app, flags, logging
 
-from keras_ssl.names import near
+from keras_ssl.ops.names import near
 
 _COMMANDS = ("pretrain", "methods")
 

@@ -17,9 +17,10 @@ import keras
 from absl import app, flags, logging
 
 from benchmarks import results
-from keras_ssl import backbones, data, distribute, evaluation, optimizers, run_results, runs
-from keras_ssl.names import near
-from keras_ssl.run_folder import write_atomically
+from keras_ssl import backbones, data, distribute, evaluation, optimizers, runs
+from keras_ssl.ops.names import near
+from keras_ssl.runs import figures
+from keras_ssl.runs.folder import write_atomically
 
 flags.DEFINE_string("preset", None, "Which of the recipe's presets to run.")
 flags.DEFINE_string(
@@ -231,12 +232,12 @@ def _judge(model, source, test, config):
 
 def _generative(model, source, test, config):
     """What generative methods are judged by, on all test images if there are any."""
-    if not run_results.is_generative(model):
+    if not figures.is_generative(model):
         return {}
     judged, kind = (test, "test") if test is not None else (source, "training")
     images, _ = judged.arrays((config.image_size, config.image_size), limit=_JUDGED)
-    figures = run_results.generative_figures(model, images)
-    return {f"{name}, {len(images)} {kind} images": value for name, value in figures.items()}
+    found = figures.generative_figures(model, images)
+    return {f"{name}, {len(images)} {kind} images": value for name, value in found.items()}
 
 
 def main(presets, make_model, make_views, whole=None):

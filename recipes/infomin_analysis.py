@@ -27,7 +27,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from keras_ssl import SimCLR, backbones, data, evaluation, views
-from keras_ssl.run_folder import write_atomically
+from keras_ssl.runs.folder import write_atomically
 from recipes import _runner
 
 CROPS = (0.04, 0.08, 0.2, 0.4, 0.7, 1.0)

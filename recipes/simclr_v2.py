@@ -32,7 +32,7 @@ import numpy as np
 
 from keras_ssl import SimCLR, backbones, data, evaluation, losses, optimizers, views
 from keras_ssl.ops import to_unit_range
-from keras_ssl.run_folder import write_atomically
+from keras_ssl.runs.folder import write_atomically
 from recipes import _runner, simclr
 
 

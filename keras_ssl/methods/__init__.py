@@ -22,7 +22,7 @@ from keras_ssl.methods.swav import SwAV
 from keras_ssl.methods.vae import VAE
 from keras_ssl.methods.vicreg import VICReg
 from keras_ssl.methods.wmse import WMSE
-from keras_ssl.names import near
+from keras_ssl.ops.names import near
 
 METHODS = {
     cls.__name__.lower(): cls

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_ssl.report_parts import picture, section
+from keras_ssl.report.charts import picture, section
 
 QUERIES, NEIGHBOURS = 8, 6
 VIEW_ROWS, VIEW_COLUMNS, PAIRS, SAMPLES = 12, 10, 24, 48

@@ -17,9 +17,9 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 
-from keras_ssl import report_pictures as pictures
-from keras_ssl.report_parts import PAGE, chart, epoch_table, scatter, section, table, text
-from keras_ssl.report_pictures import class_name
+from keras_ssl.report import pictures
+from keras_ssl.report.charts import PAGE, chart, epoch_table, scatter, section, table, text
+from keras_ssl.report.pictures import class_name
 
 MAP_POINTS = 1000
 PANELS = (  # title, columns of the metrics, what the reader should know

@@ -11,7 +11,8 @@ import pytest
 from keras import ops
 from toys import Follower, images, tiny_backbone
 
-from keras_ssl import data, distribute, evaluation, run_watch, runs, views
+from keras_ssl import data, distribute, evaluation, runs, views
+from keras_ssl.runs import watch
 from keras_ssl.engine import SSLModel
 from keras_ssl.ops import to_unit_range
 from recipes import _runner
@@ -138,9 +139,9 @@ class Crops:
     "sizes, pair", [((8,), False), ((8, 4, 4), False), ((4, 8, 8, 8), True), ((4, 6), False)]
 )
 def test_the_probe_takes_views_of_any_number_and_size(sizes, pair, tmp_path, monkeypatch):
-    monkeypatch.setattr(run_watch, "_BATCH", 24)  # does not divide the 64 images
+    monkeypatch.setattr(watch, "_BATCH", 24)  # does not divide the 64 images
     model = Toy(tiny_backbone())
-    probe = run_watch.Probe(model, data.from_array(PIXELS), None, Crops(sizes), seed=0)
+    probe = watch.Probe(model, data.from_array(PIXELS), None, Crops(sizes), seed=0)
     assert [[view.shape[0] for view in row] for row in probe.view_rows] == [[*sizes]] * 12
     unit = PIXELS / np.float32(255)
     for index, row in enumerate(probe.view_rows):

@@ -292,7 +292,7 @@ def test_public_names():
 
 
 def test_readme_example(tmp_path, monkeypatch):
-    readme = pathlib.Path(__file__).parents[1] / "README.md"
+    readme = pathlib.Path(__file__).parents[2] / "README.md"
     example = readme.read_text().split("```python\n")[1].split("```")[0]
     monkeypatch.chdir(tmp_path)
     assert example.count("\n") <= 8

@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+import pathlib
 import subprocess
 import sys
 
@@ -11,8 +13,9 @@ import pytest
 from toys import ready_batches, tiny_backbone
 
 import keras_ssl
-from keras_ssl.run_folder import Recorder, RunFolder
+from keras_ssl.runs.folder import Recorder, RunFolder
 
+HERE = pathlib.Path(__file__).parent
 CONFIG = {"method": "simclr", "epochs": 3}
 
 
@@ -70,7 +73,7 @@ def test_a_folder_with_other_files_is_not_touched(tmp_path):
 
 def test_two_processes_do_not_share_a_folder(tmp_path):
     first = RunFolder(tmp_path, CONFIG)
-    code = f"from keras_ssl.run_folder import RunFolder; RunFolder({str(tmp_path)!r}, {CONFIG!r})"
+    code = f"from keras_ssl.runs.folder import RunFolder; RunFolder({str(tmp_path)!r}, {CONFIG!r})"
     second = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "Another process is at work" in second.stderr
     first.close()
@@ -90,10 +93,10 @@ def test_half_written_checkpoints_are_ignored(tmp_path):
 
 
 FULL = """
-import resource, signal, sys, keras
-sys.path.insert(0, sys.argv[2])
+import os, resource, signal, sys, keras
+sys.path[:0] = sys.argv[2].split(os.pathsep)
 import test_run_folder as t
-from keras_ssl.run_folder import RunFolder
+from keras_ssl.runs.folder import RunFolder
 folder = RunFolder(sys.argv[1], t.CONFIG)
 model = t.trained(folder, 1)
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -106,9 +109,7 @@ except RuntimeError as error:
 
 
 def test_a_full_disk_keeps_the_last_checkpoint(tmp_path):
-    import pathlib
-
-    code = [sys.executable, "-c", FULL, str(tmp_path), str(pathlib.Path(__file__).parent)]
+    code = [sys.executable, "-c", FULL, str(tmp_path), os.pathsep.join([str(HERE), str(HERE.parent)])]
     result = subprocess.run(code, capture_output=True, text=True)
     assert "Could not save epoch 2" in result.stdout and "epoch 1 is kept" in result.stdout, (
         result.stderr[-2000:]

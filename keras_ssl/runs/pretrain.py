@@ -10,11 +10,12 @@ import numpy as np
 
 import keras_ssl
 from keras_ssl import data as data_module
-from keras_ssl import distribute, evaluation, methods, report, run_results, run_watch
+from keras_ssl import distribute, evaluation, methods, report
 from keras_ssl.callbacks import CollapseMonitor, TensorBoardScalars
 from keras_ssl.engine import SSLModel, feed
 from keras_ssl.export import export_encoder
-from keras_ssl.run_folder import Recorder, RunFolder, guard
+from keras_ssl.runs import figures, watch
+from keras_ssl.runs.folder import Recorder, RunFolder, guard
 
 
 @dataclasses.dataclass(frozen=True)
@@ -191,15 +192,15 @@ def train(
         )
         optimizer.gradient_accumulation_steps = gradient_accumulation_steps
         model.compile(optimizer)
-    probe = run_watch.Probe(model, source, test, views, seed)
-    watchers = run_watch.watchers(model, source, test, probe, monitor, knn_every)
+    probe = watch.Probe(model, source, test, views, seed)
+    watchers = watch.watchers(model, source, test, probe, monitor, knn_every)
     settings = {**settings, "images": _describe(source), "version": keras_ssl.__version__}
     folder = RunFolder(out, settings)
     try:
         done = folder.restore(model)
         if not folder.rows:
-            folder.rows.append({"epoch": 0, **run_watch.measure(model, watchers)})
-        run_watch.take_up(model, watchers, folder.rows)
+            folder.rows.append({"epoch": 0, **watch.measure(model, watchers)})
+        watch.take_up(model, watchers, folder.rows)
         if done < epochs:
             model.fit(
                 source,
@@ -227,14 +228,14 @@ def _finish(model, folder, source, settings, watchers, probe):
     export_encoder(model, folder.path / "encoder.keras", format="keras")
     verdict = next((w.verdict for w in watchers if isinstance(w, CollapseMonitor)), None)
     judged, described = probe.judged
-    table = run_results.table(model, folder.rows, judged, described)
+    table = figures.table(model, folder.rows, judged, described)
     page = report.write_report(
         folder.path / "report.html",
         title=f"{type(model).__name__} on {source.name}",
         settings=settings,
         metrics=folder.rows,
         views=probe.view_rows,
-        **run_results.pictures(model, judged),
+        **figures.pictures(model, judged),
         images=probe.images,
         features=evaluation.extract(model.encode, probe.images),
         untrained_features=probe.untrained,

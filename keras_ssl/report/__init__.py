@@ -1,0 +1,5 @@
+"""One HTML page on a run."""
+
+from keras_ssl.report.page import write_report
+
+__all__ = ["write_report"]
