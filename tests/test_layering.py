@@ -50,6 +50,7 @@ MAY_IMPORT = {
         "report",
         "export",
         "distribute",
+        "ops",
     },
     "cli": {"runs", "methods", "ops"},
 }
