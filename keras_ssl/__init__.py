@@ -20,64 +20,11 @@ from keras_ssl import (
 )
 from keras_ssl.engine import SSLModel
 from keras_ssl.export import export_encoder
-from keras_ssl.methods import (
-    BYOL,
-    CMC,
-    DCL,
-    NNCLR,
-    PIRL,
-    VAE,
-    WMSE,
-    BarlowTwins,
-    BiGAN,
-    InfoMin,
-    InstDisc,
-    MoCo,
-    MoCoV3,
-    RotNet,
-    SimCLR,
-    SimSiam,
-    SupCon,
-    SwAV,
-    VICReg,
-    create,
-)
+from keras_ssl.methods import *  # noqa: F403  (every method)
+from keras_ssl.methods.create import create
 from keras_ssl.runs import pretrain
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
-__all__ = [
-    "BYOL",
-    "BarlowTwins",
-    "BiGAN",
-    "CMC",
-    "DCL",
-    "InfoMin",
-    "InstDisc",
-    "MoCo",
-    "MoCoV3",
-    "NNCLR",
-    "PIRL",
-    "RotNet",
-    "SSLModel",
-    "SimCLR",
-    "SimSiam",
-    "SupCon",
-    "SwAV",
-    "VAE",
-    "VICReg",
-    "WMSE",
-    "backbones",
-    "callbacks",
-    "create",
-    "data",
-    "distribute",
-    "evaluation",
-    "export_encoder",
-    "layers",
-    "losses",
-    "ops",
-    "optimizers",
-    "pretrain",
-    "views",
-]
+_INTERNAL = {"METHODS", "engine", "export", "methods", "report", "runs"}
+__all__ = sorted(name for name in vars() if name[0] != "_" and name not in _INTERNAL)

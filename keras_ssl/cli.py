@@ -4,60 +4,47 @@ keras-ssl pretrain --method=simclr --data=path/to/images --out=runs/1
 """
 
 import ast
+import inspect
+import re
 import sys
+import typing
 
 from absl import app, flags, logging
 
+from keras_ssl import methods, runs
 from keras_ssl.ops.names import near
 
 _COMMANDS = ("pretrain", "methods")
+_PYTHON_ONLY = ("method_options", "verbose")  # arguments of `pretrain` without a flag of their own
+_DEFINE = {bool: flags.DEFINE_bool, int: flags.DEFINE_integer}  # all else is text
 
 FLAGS = flags.FLAGS
-_PASSED = (
-    "method",
-    "data",
-    "out",
-    "backbone",
-    "image_size",
-    "epochs",
-    "batch_size",
-    "seed",
-    "test",
-    "data_dir",
-    "precision",
-    "gradient_accumulation_steps",
-    "strategy",
-    "monitor",
-    "checkpoint_every",
-)
 
 
 def _run(arguments):
     commands = arguments[1:]
     if len(commands) != 1 or commands[0] not in _COMMANDS:
         hint = near(commands[0], _COMMANDS) if commands else f" Known: {', '.join(_COMMANDS)}."
-        raise app.UsageError(f"Say one command. Received: {' '.join(commands) or 'none'}.{hint}")
-    logging.set_verbosity(logging.WARNING)  # TensorFlow tells of its savings otherwise
-    from keras_ssl import methods, runs
-
+        raise app.UsageError(
+            f"`keras-ssl` takes one command. Received: {' '.join(commands) or 'none'}.{hint}"
+        )
+    logging.set_verbosity(logging.WARNING)  # hides TensorFlow's messages on what it saves
     if commands[0] == "methods":
-        for method in methods.METHODS.values():
+        for method in methods.METHODS:
             print(f"{method.__name__:20} {method.__doc__.splitlines()[0]}")
         return 0
     if FLAGS.out is None:
-        raise app.UsageError("Say where the run goes: --out=runs/1")
+        raise app.UsageError("`pretrain` needs a run folder: --out=runs/1")
     try:
-        runs.pretrain(
-            **{name: FLAGS[name].value for name in _PASSED},
-            method_options=_options(FLAGS["set"].value),
-        )
+        values = {name: FLAGS[name].value for name in _options()}
+        runs.pretrain(**values, method_options=_method_options(FLAGS["set"].value))
     except (ValueError, RuntimeError, ImportError) as error:
         print(f"keras-ssl: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-def _options(pairs):
+def _method_options(pairs):
     options = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
@@ -70,41 +57,27 @@ def _options(pairs):
     return options
 
 
+def _options():
+    """The arguments of `pretrain` that are flags: `inspect.Parameter` by name."""
+    parameters = inspect.signature(runs.pretrain).parameters
+    return {name: p for name, p in parameters.items() if name not in _PYTHON_ONLY}
+
+
+def _help():
+    """What the docstring of `pretrain` says of each argument, by name."""
+    text = inspect.getdoc(runs.pretrain).split("\nArgs:\n")[1].split("\n\nReturns:")[0]
+    parts = re.split(r"^    (\w+): ", text, flags=re.MULTILINE)[1:]
+    return {name: " ".join(words.split()) for name, words in zip(parts[::2], parts[1::2])}
+
+
 def _define_flags():
-    flags.DEFINE_string("method", "simclr", "Name of the method; `keras-ssl methods` lists them.")
-    flags.DEFINE_string(
-        "data", "shapes", "Folder of images, TFDS name, .npz file, or `shapes` (drawn here)."
-    )
-    flags.DEFINE_string(
-        "out", None, "Run folder; the same command on the same folder continues the run."
-    )
-    flags.DEFINE_string("backbone", "resnet18", "Name of the backbone.")
-    flags.DEFINE_integer(
-        "image_size", None, "Height and width of the views; default: the images' own, at most 224."
-    )
-    flags.DEFINE_integer("epochs", 100, "Passes over the images.", lower_bound=1)
-    flags.DEFINE_integer(
-        "batch_size", None, "Images in the global batch; default 256.", lower_bound=2
-    )
-    flags.DEFINE_integer("seed", 0, "Of weights, order and views.")
-    flags.DEFINE_string(
-        "test", None, "Labelled images for the kNN monitor; default: the data's own test split."
-    )
-    flags.DEFINE_string("data_dir", None, "Where TFDS data sets lie.")
-    flags.DEFINE_enum(
-        "precision", None, ["float32", "mixed_bfloat16", "mixed_float16"], "Number format."
-    )
-    flags.DEFINE_integer(
-        "gradient_accumulation_steps",
-        None,
-        "Batches averaged before the optimizer moves.",
-        lower_bound=2,
-    )
-    flags.DEFINE_enum(
-        "strategy", "auto", ["auto", "one"], "All accelerators of this machine, or one device."
-    )
-    flags.DEFINE_bool("monitor", True, "Whether the collapse monitor watches every epoch.")
-    flags.DEFINE_integer("checkpoint_every", 1, "Epochs between checkpoints.", lower_bound=1)
+    """Flags from the signature and docstring of `pretrain`, where each option is written once."""
+    described, hints = _help(), typing.get_type_hints(runs.pretrain)
+    for name, parameter in _options().items():
+        kinds = [k for k in (hints[name], *typing.get_args(hints[name])) if k in _DEFINE]
+        define = _DEFINE[kinds[0]] if kinds else flags.DEFINE_string
+        default = None if name == "out" else parameter.default
+        define(name, default, described[name].replace("`", ""))
     flags.DEFINE_multi_string("set", [], "Argument of the method, as name=value; may be repeated.")
 
 

@@ -65,6 +65,23 @@ def local_rows(x):
     return rows
 
 
+def local_groups(rows: int, groups: int):
+    """Which group each row of this replica belongs to, the global batch being cut into `groups`.
+
+    Args:
+        rows: n, rows of this replica.
+        groups: number of consecutive groups of one size.
+
+    Returns:
+        float32 tensor `(n, groups)`, one-hot.
+    """
+    context = _replica_context()
+    replica = 0 if context is None else context.replica_id_in_sync_group
+    places = replica * rows + keras.ops.arange(rows, dtype="int32")
+    size = rows * num_replicas() // groups
+    return keras.ops.one_hot(places // size, groups, dtype="float32")
+
+
 def read_rows(variable, indices):
     """Rows of `variable` that `indices` name, at the cost of these rows.
 
@@ -115,6 +132,15 @@ def replica_mean(x):
     return x if context is None else context.all_reduce(tf.distribute.ReduceOp.MEAN, x)
 
 
+def replica_sum(tensors):
+    """Sums over the replicas of each tensor of a list, in one collective; differentiable."""
+    context = _replica_context()
+    if context is None:
+        return tensors
+    dense = [tf.convert_to_tensor(x) for x in tensors]  # gradients of gathered rows are sparse
+    return context.all_reduce(tf.distribute.ReduceOp.SUM, dense)
+
+
 def global_moments(x, axes):
     """Mean and biased variance of `x` over `axes` and over all replicas.
 
@@ -162,18 +188,6 @@ def fused_batch_norm(x, gamma, beta, epsilon: float, local: bool = False):
     return y, mean, unbiased * (tf.maximum(count, 2.0) - 1.0) / tf.maximum(count, 2.0)
 
 
-def check_batch_size(batch_size: int) -> None:
-    """Raise unless the replicas of the current strategy divide the global batch."""
-    replicas = parallel_devices()
-    if batch_size % replicas:
-        raise ValueError(
-            f"`batch_size` is the global batch and must be a multiple of the {replicas} replicas "
-            "in use. "
-            f"Received: batch_size={batch_size}. Use "
-            f"{max(replicas, batch_size // replicas * replicas)}, for instance."
-        )
-
-
 def parallel_devices() -> int:
     """Number of devices that share a global batch, whatever the backend calls them."""
     if _TENSORFLOW:
@@ -185,20 +199,18 @@ def parallel_devices() -> int:
     return mesh.shape[mesh.axis_names.index(distribution.batch_dim_name)]
 
 
-def feed(make_dataset: Callable, batch_size: int, strategy=None):
-    """Turn a maker of per-replica batches into what `fit` iterates over.
+def per_worker_dataset(make_dataset: Callable, strategy=None):
+    """What `fit` iterates over, of a maker of per-replica batches.
 
     Args:
         make_dataset: function `(num_workers, worker, replicas_per_worker) -> tf.data.Dataset`.
-        batch_size: the global batch.
         strategy: the strategy of the model; the current one by default.
 
     Returns:
         A `tf.data.Dataset`, or a distributed dataset under a strategy with several replicas.
     """
-    check_batch_size(batch_size)
     if not _TENSORFLOW:
-        return make_dataset(1, 0, 1)
+        return make_dataset(1, 0, 1)  # the compiler divides each global batch among the devices
     strategy = strategy or tf.distribute.get_strategy()
     if strategy.num_replicas_in_sync == 1:
         return make_dataset(1, 0, 1)
@@ -216,31 +228,96 @@ def feed(make_dataset: Callable, batch_size: int, strategy=None):
 
 def in_multi_worker() -> bool:
     """Whether several processes train together."""
-    return _TENSORFLOW and isinstance(
-        tf.distribute.get_strategy(), tf.distribute.MultiWorkerMirroredStrategy
-    )
+    return _TENSORFLOW and _is_multi_worker(tf.distribute.get_strategy())
+
+
+def resolve(strategy="auto"):
+    """The strategy that a word stands for.
+
+    Several processes must be set up before TensorFlow runs its first operation, so call this first.
+
+    Args:
+        strategy: `"auto"`: the processes that TF_CONFIG describes, if there are several, else all
+            accelerators of this machine; `"one"`: one device; or a `tf.distribute.Strategy`
+            (TensorFlow) or `keras.distribution.DataParallel` (JAX), which passes unchanged.
+
+    Returns:
+        A strategy, or None for one device.
+
+    Raises:
+        ValueError: if the word is unknown.
+        RuntimeError: if TensorFlow has been used before several processes were set up.
+    """
+    if not isinstance(strategy, str):
+        return strategy
+    if strategy not in ("auto", "one"):
+        raise ValueError(
+            "`strategy` must be 'auto', 'one' or a strategy object. Received: "
+            f"strategy={strategy!r}."
+        )
+    if strategy == "one":
+        return None
+    if _TENSORFLOW and _processes() > 1:
+        try:
+            return tf.distribute.MultiWorkerMirroredStrategy()
+        except RuntimeError as error:
+            raise RuntimeError(
+                "TF_CONFIG describes several processes, but TensorFlow has been used already in "
+                f"this one: {error} Call `pretrain` first in each process, or make the strategy "
+                "yourself at the start and pass it."
+            ) from error
+    accelerators = [d for d in keras.distribution.list_devices() if not d.startswith("cpu")]
+    if len(accelerators) < 2:
+        return None
+    return tf.distribute.MirroredStrategy() if _TENSORFLOW else keras.distribution.DataParallel()
 
 
 def scope(strategy="auto"):
-    """The scope in which to make a model that trains on several devices of this machine.
+    """The scope in which to make a model that trains on several devices.
 
     Args:
-        strategy: `"auto"`, all accelerators of this machine; `"one"`, one device; or a
-            `tf.distribute.Strategy` (TensorFlow) or `keras.distribution.DataParallel` (JAX).
+        strategy: as `resolve` takes it, or None for one device.
 
     Returns:
         A context manager.
     """
-    if isinstance(strategy, str):
-        if strategy not in ("auto", "one"):
-            raise ValueError(
-                "`strategy` must be 'auto', 'one' or a strategy object. Received: "
-                f"strategy={strategy!r}."
-            )
-        accelerators = [d for d in keras.distribution.list_devices() if not d.startswith("cpu")]
-        if strategy == "one" or len(accelerators) < 2:
-            return contextlib.nullcontext()
-        strategy = (
-            tf.distribute.MirroredStrategy() if _TENSORFLOW else keras.distribution.DataParallel()
+    strategy = resolve(strategy)
+    return contextlib.nullcontext() if strategy is None else strategy.scope()
+
+
+def is_chief(strategy=None) -> bool:
+    """Whether this process is the one that writes files; true where there is one process alone."""
+    if not _is_multi_worker(strategy):
+        return True
+    resolver = strategy.cluster_resolver
+    if "chief" in resolver.cluster_spec().jobs:
+        return resolver.task_type == "chief"
+    return resolver.task_id == 0
+
+
+def check_agreement(number: int, strategy, what: str) -> None:
+    """Raise unless `number`, which `what` describes, is the same in all processes of `strategy`."""
+    if not _is_multi_worker(strategy):
+        return
+
+    @tf.function
+    def gather():
+        context = tf.distribute.get_replica_context()
+        return context.all_gather(tf.constant([number]), axis=0)
+
+    found = strategy.experimental_local_results(strategy.run(gather))[0].numpy().tolist()
+    if len(set(found)) > 1:
+        raise ValueError(
+            f"All processes must see the same {what}. Received: {found}. Put the folder on a "
+            "storage that all of them read, under the same path."
         )
-    return strategy.scope()
+
+
+def _is_multi_worker(strategy) -> bool:
+    return _TENSORFLOW and isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
+
+
+def _processes() -> int:
+    """Processes that TF_CONFIG describes; 0 without it."""
+    jobs = tf.distribute.cluster_resolver.TFConfigClusterResolver().cluster_spec().as_dict()
+    return sum(len(addresses) for job, addresses in jobs.items() if job in ("chief", "worker"))

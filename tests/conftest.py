@@ -8,6 +8,11 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
 import keras
 import pytest
+import tensorflow as tf
+
+# Graphs of tests run for a few steps: optimising them costs more than it saves. The processes that
+# tests start (commands, replicas) optimise theirs as users' do.
+tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 

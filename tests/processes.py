@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 
+import h5py
 import numpy as np
 
 TESTS = pathlib.Path(__file__).parent
@@ -36,13 +37,39 @@ def finish(process, stop=None, timeout=600):
     assert process.returncode == 0, output[-6000:]
 
 
+def compare_arrays(path, case, expected, replicas, tolerance):
+    """What a job left of a case in `path` against `expected`: its losses, and weights by place."""
+    found = _arrays(path)
+    assert found[f"{case}/replicas"] == replicas and len(expected) > 5
+    for key, value in expected.items():
+        np.testing.assert_allclose(
+            found[f"{case}/{key}"], value, atol=tolerance, rtol=tolerance, err_msg=key
+        )
+
+
+def h5_arrays(path):
+    """All arrays of an HDF5 file by name."""
+    with h5py.File(path) as file:
+        found = {}
+        file.visititems(
+            lambda name, item: (
+                found.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None
+            )
+        )
+    return found
+
+
 def compare(folder, out, replicas, tolerance, cases):
     """Losses and weights in `out` against those of one TensorFlow device, and that they moved."""
     names = ("tensorflow1.npz", out, "start.npz")
     expected, found, first = (_arrays(folder / name) for name in names)
     for case in cases:
         assert found[f"{case}/replicas"] == replicas
-        keys = [k for k in expected if k.startswith(case + "/") and "replicas" not in k]
+        keys = [
+            k
+            for k in expected
+            if k.startswith(case + "/") and k.split("/")[1] not in ("replicas", "cpu")
+        ]
         assert len(keys) > 5
         for key in keys:
             np.testing.assert_allclose(

@@ -8,6 +8,7 @@ from keras_ssl import distribute, views
 from keras_ssl.backbones import Backbone
 from keras_ssl.engine import SSLModel
 from keras_ssl.layers import batch_norm, ema
+from keras_ssl.ops import to_unit_range
 
 
 def tiny_backbone(shape=(8, 8, 3), width=8, name="tiny"):
@@ -37,12 +38,19 @@ class Follower(SSLModel):
 
     def compute_losses(self, batch, training):
         view1, view2 = batch["views"]
-        student = distribute.all_gather(self.backbone(view1, training=training))
-        teacher = ops.stop_gradient(self.teacher(view2, training=training))
-        return {"loss": ops.mean((student - distribute.all_gather(teacher) - 1.0) ** 2)}
+        student = ops.cast(self.backbone(view1, training=training), "float32")
+        teacher = ops.cast(self.teacher(view2, training=training), "float32")
+        student, teacher = map(distribute.all_gather, (student, ops.stop_gradient(teacher)))
+        return {"loss": ops.mean((student - teacher - 1.0) ** 2)}
 
     def after_step(self):
         ema.update(self.teacher, self.backbone, self.decay)
+
+    def default_views(self, image_size):
+        return views.simclr(image_size)
+
+    def default_optimizer(self, total_steps, batch_size):
+        return keras.optimizers.SGD(0.02, momentum=0.9)
 
 
 @keras.saving.register_keras_serializable("keras_ssl_tests")
@@ -74,7 +82,7 @@ class Memory(SSLModel):
 
 @keras.saving.register_keras_serializable("keras_ssl_tests")
 class TwoPlayers(Follower):
-    """A game: a critic tells the views' features apart, the backbone makes them alike."""
+    """A game beside a teacher: a critic tells views apart, the backbone hides which is which."""
 
     def __init__(self, backbone, critic=None, **kwargs):
         super().__init__(backbone, **kwargs)
@@ -89,18 +97,104 @@ class TwoPlayers(Follower):
             "backbone": self.backbone.trainable_variables,
         }
 
+    def compute_losses(self, batch, training):
+        followed = super().compute_losses(batch, training)["loss"]
+        return {"loss": followed - 0.1 * self.critic_loss(batch, training)["loss"]}
+
     def update(self, batch):
         self.minimize(
-            lambda: self._game(batch, -1.0), self.players["critic"], self.optimizer_of("critic")
+            lambda: self.critic_loss(batch, True),
+            self.players["critic"],
+            self.optimizer_of("critic"),
         )
         return self.minimize(
-            lambda: self._game(batch, 1.0), self.players["backbone"], self.optimizer_of("backbone")
+            lambda: self.compute_losses(batch, True),
+            self.players["backbone"],
+            self.optimizer_of("backbone"),
         )
 
-    def _game(self, batch, sign):
-        scores = [self.critic(self.backbone(view, training=True)) for view in batch["views"]]
-        scores = [distribute.all_gather(s) for s in scores]
-        return {"loss": sign * ops.mean(scores[0] - scores[1] ** 2)}
+    def critic_loss(self, batch, training):
+        scores = [self.critic(self.backbone(view, training=training)) for view in batch["views"]]
+        scores = [distribute.all_gather(ops.cast(s, "float32")) for s in scores]
+        return {"loss": ops.mean(scores[1] ** 2 - scores[0])}
+
+
+@keras.saving.register_keras_serializable("keras_ssl_tests")
+class Clusters(SSLModel):
+    """Work between epochs: every epoch sorts all images by a score of their features into classes.
+
+    The head then learns the classes, as DeepCluster does with those of k-means.
+    """
+
+    batch_keys = ("views", "index")
+
+    def __init__(self, backbone, num_images, clusters=4, **kwargs):
+        super().__init__(**kwargs)
+        self.backbone, self.num_images, self.clusters = backbone, num_images, clusters
+        width = backbone.feature_dim
+        self.head = keras.Sequential([keras.Input((width,)), keras.layers.Dense(clusters)])
+        self.assignments = self.add_weight(
+            shape=(num_images,), dtype="int32", trainable=False, initializer="zeros"
+        )
+
+    def begin_epoch(self, source):
+        if source is None:
+            raise ValueError("Clusters needs images for its clusters. Received: ready batches.")
+        features = np.zeros((source.size, self.backbone.feature_dim))
+        for x, index in source.batches(self.image_shape[:2]):
+            features[index] = keras.ops.convert_to_numpy(self.encode(x))
+        score = features @ np.cos(np.arange(features.shape[1]))  # depends on every image's rank
+        ranks = np.argsort(np.argsort(score))
+        self.assignments.assign(ranks * self.clusters // source.size)
+
+    def compute_losses(self, batch, training):
+        (view,), index = batch["views"], distribute.all_gather(batch["index"])
+        logits = self.head(self.backbone(view, training=training), training=training)
+        logits = distribute.all_gather(ops.cast(logits, "float32"))
+        targets = ops.take(self.assignments, ops.cast(index, "int32"))
+        losses = ops.sparse_categorical_crossentropy(targets, logits, from_logits=True)
+        return {"loss": ops.mean(losses)}
+
+    def default_views(self, image_size):
+        return views.plain(image_size)
+
+    def default_optimizer(self, total_steps, batch_size):
+        return keras.optimizers.SGD(0.05, momentum=0.9)
+
+
+@keras.saving.register_keras_serializable("keras_ssl_tests")
+class OwnNetwork(SSLModel):
+    """A method that brings its own network: it predicts each pixel from its left neighbour.
+
+    The backbone is the first layers of the network, which it shares.
+    """
+
+    def __init__(self, input_shape, width=8, **kwargs):
+        super().__init__(**kwargs)
+        self.input_shape, self.width = tuple(input_shape), width
+        pixels = keras.Input(self.input_shape)
+        x = keras.layers.ZeroPadding2D(((0, 0), (1, 0)))(pixels)
+        x = keras.layers.Cropping2D(((0, 0), (0, 1)))(x)
+        x = keras.layers.Conv2D(width, 1, activation="tanh")(x)
+        x = maps = keras.layers.Conv2D(width, 1, activation="tanh")(x)
+        x = keras.layers.Conv2D(self.input_shape[2], 1)(x)
+        self.network = keras.Model(pixels, x)
+        self.backbone = Backbone(keras.Model(pixels, maps), name="own")
+
+    def compute_losses(self, batch, training):
+        (view,) = batch["views"]
+        error = ops.square(ops.cast(self.network(view, training=training), "float32") - view)
+        return {"loss": ops.mean(distribute.all_gather(ops.mean(error, axis=(1, 2, 3))))}
+
+    def log_prob(self, images, seed=0):
+        x = to_unit_range(images)
+        return -ops.sum(ops.square(self.network(x, training=False) - x), axis=(1, 2, 3))
+
+    def default_views(self, image_size):
+        return views.plain(image_size)
+
+    def default_optimizer(self, total_steps, batch_size):
+        return keras.optimizers.SGD(0.05, momentum=0.9)
 
 
 def ready_batches(n=32, batch=16, shape=(8, 8, 3), seed=0):

@@ -8,11 +8,12 @@ from keras_ssl.data.folder import from_folder
 from keras_ssl.data.loading import load
 from keras_ssl.data.source import Source
 from keras_ssl.data.splits import splits
-from keras_ssl.data.streaming import check_stream, stream
+from keras_ssl.data.streaming import check_batch_size, check_stream, stream
 from keras_ssl.data.tfds_reader import from_tfds
 
 __all__ = [
     "Source",
+    "check_batch_size",
     "check_stream",
     "from_array",
     "from_dataset",

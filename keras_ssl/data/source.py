@@ -91,6 +91,12 @@ class Source(abc.ABC):
         images, indices = evaluation_images.collect(self._chosen(chosen), image_size, self.dtype)
         return images, self._labels_at(indices) if self.has_labels else None
 
+    def batches(self, image_size, batch_size=256):
+        """(temporary)"""
+        images, _ = self.arrays(image_size)
+        for i in range(0, len(images), batch_size):
+            yield images[i : i + batch_size], np.arange(i, min(i + batch_size, len(images)))
+
     def _labels_at(self, indices: np.ndarray) -> np.ndarray:
         return self.labels[indices]
 

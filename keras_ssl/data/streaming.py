@@ -165,3 +165,15 @@ def _check_size(source: Source, views: Callable) -> None:
             f"{tuple(size)}. Use views of at most {min(source.typical_size)} pixels, or resize the "
             "images before."
         )
+
+
+def check_batch_size(batch_size, size, name, parts=1, least=1):
+    if batch_size < least:
+        raise ValueError(
+            "`batch_size` must be at least 2: a batch of one has nothing to be compared with. "
+            f"Received: batch_size={batch_size}."
+        )
+    if batch_size % parts:
+        raise ValueError(
+            f"`batch_size` must be a multiple of the {parts} replicas in use. Received: batch_size={batch_size}"
+        )

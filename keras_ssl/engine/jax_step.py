@@ -4,6 +4,8 @@ import jax
 import keras
 from keras import ops
 
+from keras_ssl.engine import optimizer as frame
+
 
 class Step:
     """Mixin of `SSLModel` that takes gradients on JAX.
@@ -21,15 +23,22 @@ class Step:
         groups = (
             self.trainable_variables,
             self.non_trainable_variables,
-            self.optimizer.variables,
+            self.optimizer.variables,  # of all players, see `optimizers.Players`
             self.metrics_variables,
         )
-        mapping = [pair for group, values in zip(groups, state) for pair in zip(group, values)]
-        with keras.StatelessScope(mapping) as self._scope:
-            logs = self.report(self.update(batch))
-            state = tuple([self._scope.get_current_value(v) for v in group] for group in groups)
-        self._scope = None
-        return logs, state
+
+        def step():
+            losses = self.update(batch)
+            frame.count_step(self)
+            return losses
+
+        return self._stateless(groups, state, step)
+
+    def test_step(self, state, batch):
+        """Losses of the global batch, as Keras' `evaluate` calls it; the optimizer has no part."""
+        batch, _, _ = keras.utils.unpack_x_y_sample_weight(batch)
+        groups = (self.trainable_variables, self.non_trainable_variables, self.metrics_variables)
+        return self._stateless(groups, state, lambda: self.compute_losses(batch, training=False))
 
     def minimize(self, loss_fn, variables, optimizer):
         """Let `optimizer` take one step on `variables` against the gradient of `loss_fn()["loss"]`.
@@ -44,6 +53,9 @@ class Step:
         Returns:
             What `loss_fn` returned.
         """
+        # `jax.grad` wants a pure function of the moved values. So `loss_fn` runs in a scope of its
+        # own: `values` are what is differentiated, all other variables enter as constants, and
+        # what it assigns (batch statistics, queues) leaves as an auxiliary output.
         outer = self._scope
         moved = {id(variable) for variable in variables}
         others = [
@@ -64,6 +76,7 @@ class Step:
         gradients, (losses, changed) = jax.grad(objective, has_aux=True)(values)
         for variable, value in zip(others, changed):
             outer.add_update((variable, value))
+        # The optimizer reads what the loss has assigned, so its state is taken after that.
         state = [outer.get_current_value(v) for v in optimizer.variables]
         values, state = optimizer.stateless_apply(state, gradients, values)
         for variable, value in zip([*variables, *optimizer.variables], [*values, *state]):
@@ -71,10 +84,25 @@ class Step:
         return losses
 
     def when(self, condition, function):
-        """Run `function`, which assigns to variables, if the scalar `condition` holds."""
+        """Let what `function` assigns count if the scalar `condition` holds.
+
+        `condition` is a traced value, so the function always runs; where it does not hold, the
+        variables get their old values back.
+        """
         before = [(v, self._scope.get_current_value(v)) for v in self.variables]
         function()
         for variable, old in before:
             new = self._scope.get_current_value(variable)
             if new is not old:
                 self._scope.add_update((variable, ops.where(condition, new, old)))
+
+    def _stateless(self, groups, state, losses):
+        """Logs of `losses()` and the new state, run on `state`, the values of `groups`."""
+        mapping = [pair for group, values in zip(groups, state) for pair in zip(group, values)]
+        try:
+            with keras.StatelessScope(mapping) as self._scope:
+                logs = self.log_losses(losses())
+                new = tuple([self._scope.get_current_value(v) for v in group] for group in groups)
+        finally:
+            self._scope = None
+        return logs, new

@@ -1,4 +1,4 @@
-"""The base class of every method: what a method must say, and what it then gets."""
+"""The base class of every method: all hooks of a method's life, in the order in which they run."""
 
 import inspect
 
@@ -6,23 +6,34 @@ import keras
 from keras import ops
 
 from keras_ssl import optimizers
-from keras_ssl.engine.training import Training
+from keras_ssl.engine.fit import Trainer
+
+_OPTIONAL = ("begin_epoch", "embed", "reconstruct", "sample", "log_prob", "interpolate")
 
 
-class SSLModel(Training, keras.Model):
+class SSLModel(Trainer, keras.Model):
     """A self-supervised method: networks, state and objective in one `keras.Model`.
 
-    A method defines `compute_losses`, and where its paper has them `after_step`, `embed`,
-    `default_views`, `default_optimizer`; it overrides `update` only if one loss and one optimizer
-    do not fit. All its state is variables, made in the constructor, so that saving, resuming and
-    every strategy see them.
+    A method must define `compute_losses`, and should define `default_views` and
+    `default_optimizer`; all other hooks are optional. `fit` runs them in this order:
+
+        default_views(image_size), default_optimizer(total_steps, batch_size)
+        for every epoch:  begin_epoch(source)
+            for every batch:  update(batch)  ->  compute_losses(batch, training=True)
+                              after_step()       where the optimizer has moved
+
+    All state of a method is variables, made in the constructor, so that saving, resuming and every
+    `tf.distribute` strategy see it. The clock is such a state, too: `step`, `progress`, `epoch`.
 
     Attributes:
         loss_names: keys that `compute_losses` returns and `fit` logs; the first is `"loss"`.
         batch_keys: keys of the batch that `compute_losses` reads, as the method's views make them.
-        num_images: how many images there must be, where state of each is kept; None for any.
-        players: variables by player, where several optimizers take turns; empty for one loss.
-        unsupported: what of the common contract the method cannot do, and why.
+        num_images: number of training images, where the method keeps state of each; else None.
+        players: trainable variables by player, where several optimizers take turns; empty for one.
+        unsupported: checks of the contract suite that the method cannot pass, with the reason.
+        batches_seen: variable, batches that the current optimizer has been trained on.
+        total_steps: variable, optimizer steps of the whole run; 0 where unknown. Set by `fit`.
+        steps_per_epoch: variable, optimizer steps of an epoch; 0 where unknown. Set by `fit`.
     """
 
     loss_names = ("loss",)
@@ -34,28 +45,12 @@ class SSLModel(Training, keras.Model):
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
         self._means = [keras.metrics.Mean(name=name) for name in self.loss_names]
-        self.total_steps = self.add_weight(
-            shape=(), dtype="int32", initializer="zeros", trainable=False, name="total_steps"
-        )
+        self.total_steps = self._counter("total_steps")
+        self.steps_per_epoch = self._counter("steps_per_epoch")
+        self.batches_seen = self._counter("batches_seen")
         self.built = True  # sub-networks are made built; Keras must not call the model to find out
 
-    def compute_losses(self, batch, training):
-        """The objective on the global batch: float32 scalars by name, `"loss"` being minimised."""
-        raise NotImplementedError(f"{type(self).__name__} must define `compute_losses`.")
-
-    def after_step(self):
-        """Update what follows the weights (teachers, prototypes), after each optimizer step."""
-
-    def encode(self, images):
-        """Frozen features for evaluation: the pooled backbone in inference mode.
-
-        Args:
-            images: `(batch, height, width, channels)`, uint8 or float in [0, 1].
-
-        Returns:
-            float32 tensor `(batch, features)`.
-        """
-        return ops.cast(self.backbone(images, training=False), "float32")
+    # === Training ===
 
     def default_views(self, image_size):
         """The paper's view pipeline for images cropped to `image_size` (height, width)."""
@@ -69,20 +64,138 @@ class SSLModel(Training, keras.Model):
             f"{type(self).__name__} has no default optimizer; call `compile` first."
         )
 
+    def begin_epoch(self, source):
+        """Work on all training images, before the first batch of every epoch, resumed ones too.
+
+        For k-means, vocabularies, data-dependent initialisation. It must write to variables of the
+        model and to nothing else. Several processes all call it, with the same images.
+
+        Args:
+            source: the `keras_ssl.data.Source` that is trained on; `source.batches(image_size)`
+                reads it in the order of the images' index. None where `fit` was given ready
+                batches: a method that needs images must then raise a ValueError.
+        """
+
+    def compute_losses(self, batch, training):
+        """The objective on the global batch.
+
+        Args:
+            batch: dict with the `batch_keys`; the share of this replica.
+            training: whether the networks run in training mode; if not, no state may change.
+
+        Returns:
+            Dict of float32 scalars, equal on all replicas, with the keys `loss_names`; `"loss"` is
+            minimised.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define `compute_losses`.")
+
+    def update(self, batch):
+        """One training step: gradient of `compute_losses`, step of the optimizer.
+
+        Override it only where one loss and one optimizer do not fit: one `self.minimize` a player.
+        It must not call `after_step`, the frame does.
+
+        Returns:
+            The losses to log, by `loss_names`.
+        """
+        return self.minimize(
+            lambda: self.compute_losses(batch, training=True),
+            self.trainable_variables,
+            self.optimizer,
+        )
+
+    def after_step(self):
+        """Update state that follows the weights (teachers, prototypes), after each optimizer step.
+
+        `step` and `progress` count that step already.
+        """
+
+    # === Use ===
+
+    def encode(self, images):
+        """Frozen features for evaluation: by default the pooled backbone in inference mode.
+
+        Args:
+            images: `(batch, height, width, channels)`, uint8 or float in [0, 1].
+
+        Returns:
+            float32 tensor `(batch, features)`.
+        """
+        return ops.cast(self.backbone(images, training=False), "float32")
+
+    def embed(self, images):
+        """Outputs of the projection head in inference mode, float32 `(batch, width)`."""
+        raise self._lacks("embed", "projections")
+
+    def reconstruct(self, images):
+        """Reconstructions of images, float32 in [0, 1] of the images' shape."""
+        raise self._lacks("reconstruct", "reconstructions")
+
+    def sample(self, count, seed=0):
+        """`count` images drawn from the model, float32 in [0, 1]; a function of `seed`."""
+        raise self._lacks("sample", "samples")
+
+    def log_prob(self, images, seed=0):
+        """Log-likelihood (or a lower bound) of 8-bit images, float32 `(batch,)`, in nats."""
+        raise self._lacks("log_prob", "likelihoods")
+
+    def interpolate(self, first, second, steps):
+        """`steps` images from each of `first` to its partner in `second`, through latent space.
+
+        Returns:
+            float32 in [0, 1], `(batch, steps, height, width, channels)`.
+        """
+        raise self._lacks("interpolate", "interpolations")
+
+    def can(self, hook):
+        """Whether the method defines an optional hook, without calling it.
+
+        A method that can only for some of its arguments overrides this, too.
+
+        Args:
+            hook: "begin_epoch", "embed", "reconstruct", "sample", "log_prob" or "interpolate".
+
+        Raises:
+            ValueError: if there is no such hook.
+        """
+        if hook not in _OPTIONAL:
+            raise ValueError(f"`hook` must be one of {_OPTIONAL}. Received: hook={hook!r}.")
+        return getattr(type(self), hook) is not getattr(SSLModel, hook)
+
+    def export_encoder(self, path, format="savedmodel"):
+        """Write the encoder for use without this library; see `keras_ssl.export.export_encoder`."""
+        from keras_ssl.export import export_encoder
+
+        return export_encoder(self, path, format=format)
+
+    def call(self, images, training=False):
+        """Features of images, so that `model(images)` and `model.predict(images)` give them."""
+        return self.encode(images)
+
     @property
     def image_shape(self):
         """Height, width and channels of the images the networks take."""
         return self.backbone.image_shape
 
+    # === Clock ===
+
     @property
     def step(self):
-        """Number of optimizer steps taken; kept in checkpoints."""
-        return self.optimizer.iterations if self.compiled else 0
+        """Number of optimizer steps taken, an integer tensor; kept in checkpoints."""
+        return self.batches_seen // optimizers.accumulation(
+            self.optimizer if self.compiled else None
+        )
 
     @property
     def progress(self):
         """Share of the run behind us, from 0 to 1: the clock of schedules; 0 outside `fit`."""
         return self.share_of_run(self.step)
+
+    @property
+    def epoch(self):
+        """Epochs behind us, a float32 tensor such as 1.5; 0 where an epoch's length is unknown."""
+        steps = ops.cast(self.steps_per_epoch, "float32")
+        return ops.where(steps > 0, ops.cast(self.step, "float32") / ops.maximum(steps, 1.0), 0.0)
 
     def share_of_run(self, step):
         """Share of the run that lies before `step`, from 0 to 1; 0 where its end is not known."""
@@ -94,15 +207,7 @@ class SSLModel(Training, keras.Model):
         """The optimizer of one of the `players`."""
         return optimizers.inner(self.optimizer).players[player]
 
-    def export_encoder(self, path, format="savedmodel"):
-        """Write the encoder for use without this library; see `keras_ssl.export.export_encoder`."""
-        from keras_ssl.export import export_encoder
-
-        return export_encoder(self, path, format=format)
-
-    def call(self, images, training=False):
-        """Features of images, so that `model(images)` and `model.predict(images)` give them."""
-        return self.encode(images)
+    # === Configuration ===
 
     def get_config(self):
         """The constructor's arguments, each an attribute of the same name."""
@@ -115,4 +220,20 @@ class SSLModel(Training, keras.Model):
         """Make the method from `get_config`'s dict, networks and views included."""
         return cls(
             **{name: keras.saving.deserialize_keras_object(value) for name, value in config.items()}
+        )
+
+    def _counter(self, name):
+        return self.add_weight(
+            shape=(),
+            dtype="int32",
+            initializer="zeros",
+            trainable=False,
+            aggregation="only_first_replica",
+            name=name,
+        )
+
+    def _lacks(self, hook, what):
+        return NotImplementedError(
+            f"{type(self).__name__} gives no {what}: it does not define `{hook}`. "
+            f"model.can({hook!r}) tells beforehand."
         )

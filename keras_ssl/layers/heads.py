@@ -102,6 +102,22 @@ def plain_mlp(input_dim: int, widths: Sequence[int], name: str = "projector") ->
     )
 
 
+def chain(x: Any, *networks: keras.Model, training: bool = False) -> Any:
+    """Pass `x` through networks one after the other: `projector(backbone(x))` and the like."""
+    for network in networks:
+        x = network(x, training=training)
+    return x
+
+
+def check_output(name: str, network: keras.Model, shape: Sequence[int], fix: str) -> None:
+    """Raise unless `network`, the argument `name`, gives `shape` an image; `fix` is the advice."""
+    if tuple(network.output_shape[1:]) != tuple(shape):
+        raise ValueError(
+            f"`{name}` must give {tuple(shape)} an image. Received: a model that gives "
+            f"{tuple(network.output_shape[1:])}. {fix}"
+        )
+
+
 def first_layers(projector: keras.Model, layers: int) -> keras.Model:
     """The first hidden layers of a head, up to and with their ReLU: features to fine-tune from.
 

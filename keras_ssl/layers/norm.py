@@ -25,17 +25,9 @@ def grouped(groups: int):
     device of its own without synchronisation. Running statistics move towards the mean over groups.
 
     Args:
-        groups: number of groups in the global batch, a multiple of the number of replicas; 1 is the
-            normal way.
-
-    Raises:
-        ValueError: if the replicas do not divide `groups`.
+        groups: number of groups, which divides the global batch; 1 is the normal way. Any number
+            of replicas may share the groups.
     """
-    if groups > 1 and groups % distribute.num_replicas():
-        raise ValueError(
-            f"`groups` must be a multiple of the {distribute.num_replicas()} replicas in use. "
-            f"Received: groups={groups}. Use a multiple, or 1 for statistics of the whole batch."
-        )
     token = _GROUPS.set(groups)
     try:
         yield
@@ -56,12 +48,14 @@ class BatchNormalization(keras.layers.BatchNormalization):
         """Normalise `inputs` (channels last) by the batch when `training`, else by the past."""
         if not (training and self.trainable) or mask is not None or self.renorm:
             return super().call(inputs, training=training, mask=mask)
-        local = _GROUPS.get() // distribute.num_replicas() if _GROUPS.get() > 1 else 0
-        if not local:
+        groups, replicas = _GROUPS.get(), distribute.num_replicas()
+        if groups == 1:
             outputs, mean, variance = self._normalize(inputs)
-        else:
-            parts = [self._normalize(part, local=True) for part in ops.split(inputs, local)]
-            outputs, means, variances = zip(*parts)
+        elif groups % replicas:
+            outputs, mean, variance = self._normalize_across(inputs, groups)
+        else:  # every replica holds whole groups
+            parts = ops.split(inputs, groups // replicas)
+            outputs, means, variances = zip(*(self._normalize(part, local=True) for part in parts))
             outputs = ops.concatenate(outputs)
             mean, variance = (
                 distribute.replica_mean(ops.mean(ops.stack(values), axis=0))
@@ -73,11 +67,35 @@ class BatchNormalization(keras.layers.BatchNormalization):
             )
         return ops.cast(outputs, self.compute_dtype)
 
-    def _normalize(self, inputs, local=False):
-        """Outputs, mean and variance, of `inputs` alone if `local`, else of all replicas."""
-        width = inputs.shape[-1]
+    def _normalize_across(self, inputs, groups):
+        """Outputs and mean statistics, where groups of the global batch lie on several replicas."""
+        gamma, beta = self._gain_and_offset(inputs.shape[-1])
+        x, axes = ops.cast(inputs, "float32"), list(range(1, len(inputs.shape) - 1))
+        group = distribute.local_groups(x.shape[0], groups)  # (n, groups), one-hot
+        images = x.shape[0] * distribute.num_replicas() // groups  # in a group
+
+        def group_means(values):  # (n, ..., C) -> (groups, C), of all replicas
+            per_image = ops.mean(values, axis=axes) if axes else values
+            return distribute.replica_sum([ops.matmul(ops.transpose(group), per_image)])[0] / images
+
+        def of_image(statistics):  # (groups, C) -> (n, 1, ..., C)
+            shape = (-1, *[1] * len(axes), inputs.shape[-1])
+            return ops.reshape(ops.matmul(group, statistics), shape)
+
+        means = group_means(x)
+        centred = x - of_image(means)
+        variances = group_means(ops.square(centred))
+        outputs = centred * ops.rsqrt(of_image(variances) + self.epsilon) * gamma + beta
+        return outputs, ops.mean(means, axis=0), ops.mean(variances, axis=0)
+
+    def _gain_and_offset(self, width):
         gamma = ops.cast(self.gamma, "float32") if self.scale else ops.ones((width,))
         beta = ops.cast(self.beta, "float32") if self.center else ops.zeros((width,))
+        return gamma, beta
+
+    def _normalize(self, inputs, local=False):
+        """Outputs, mean and variance, of `inputs` alone if `local`, else of all replicas."""
+        gamma, beta = self._gain_and_offset(inputs.shape[-1])
         fused = distribute.fused_batch_norm(inputs, gamma, beta, self.epsilon, local)
         if fused is not None:
             return fused

@@ -12,7 +12,8 @@ from keras_ssl import distribute
 from keras_ssl.layers import norm
 
 _PERMUTATIONS = 64  # orders of a batch that are drawn, and used in turn
-_GROUPS = 8
+_MOST = 8  # groups: the authors' GPUs
+_LEAST = 8  # images of a group, where possible: statistics of fewer are noise
 
 
 def shuffled(encode: Callable[[Any], Any], images: Any, groups: int, step: Any) -> Any:
@@ -25,7 +26,7 @@ def shuffled(encode: Callable[[Any], Any], images: Any, groups: int, step: Any) 
     Args:
         encode: networks with this library's batch normalisation, `(n, ...)` -> `(n, width)`.
         images: `(n, ...)`, of this replica.
-        groups: groups of the global batch, which divide it; a multiple of the replicas, or 1.
+        groups: groups of the global batch, which divide it; see `group_count`.
         step: scalar integer; each has another order.
 
     Returns:
@@ -48,12 +49,40 @@ def batch_order(size: int, step: Any) -> Any:
     return ops.take(np.stack(orders).astype("int32"), step % _PERMUTATIONS, axis=0)
 
 
-def group_limit(networks: Sequence[keras.Model], groups: int | None) -> int:
-    """The most groups that batches may be divided into; 1 if a network cannot do it.
+def group_count(batch_size: int, groups: int | None) -> int:
+    """Number of groups of a global batch: a function of its size, not of the replicas.
+
+    Args:
+        batch_size: images in the global batch.
+        groups: the most groups that the user asks for; None for the default: at most 8, of at
+            least 8 images each, or two or more smaller ones where the batch is small.
+
+    Returns:
+        A divisor of `batch_size` that leaves at least 2 images in a group. Where it is 1 though
+        more was wanted, nothing is shuffled, and there is a warning.
+    """
+    most = _MOST if groups is None else groups
+    counts = [n for n in range(1, most + 1) if batch_size % n == 0 and batch_size // n >= 2]
+    large = [n for n in counts if groups is not None or batch_size // n >= _LEAST]
+    count = max(large, default=1)
+    if count == 1 and len(counts) > 1:
+        count = counts[1]  # the fewest groups, which are the largest
+    if count == 1 and most > 1:
+        warnings.warn(
+            f"Keys are not shuffled: no number of groups from 2 to {most} divides a batch of "
+            f"{batch_size} images into groups of at least 2, so a query and its key share "
+            "statistics, which can give the answer away. Use a batch size that is a multiple of 8.",
+            stacklevel=2,
+        )
+    return count
+
+
+def allowed_groups(networks: Sequence[keras.Model], groups: int | None) -> int | None:
+    """`groups`, or 1 if a network cannot normalise by groups.
 
     Args:
         networks: what is to normalise by groups.
-        groups: what the user asks for; None for the default, 8.
+        groups: what the user asks for; None for the default.
 
     Raises:
         ValueError: if groups are asked for, and a network has batch normalisation that is not this
@@ -66,7 +95,7 @@ def group_limit(networks: Sequence[keras.Model], groups: int | None) -> int:
         if norm.is_foreign(layer)
     ]
     if not foreign:
-        return groups or _GROUPS
+        return groups
     what = (
         f"'{foreign[0]}' is not this library's batch normalisation and cannot be shuffled: a "
         "query and its key share statistics, which can give the answer away. Build the network "

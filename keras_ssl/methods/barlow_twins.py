@@ -80,13 +80,17 @@ class BarlowTwins(SSLModel):
 
     def compute_losses(self, batch, training):
         """Distance of the global batch's cross-correlations from the identity, scaled."""
-        z1, z2 = (distribute.all_gather(self._project(view, training)) for view in batch["views"])
+        z = [
+            heads.chain(view, self.backbone, self.projector, training=training)
+            for view in batch["views"]
+        ]
+        z1, z2 = map(distribute.all_gather, z)  # (global N, width) each
         loss = losses.barlow_twins(z1, z2, off_diagonal_weight=self.off_diagonal_weight)
         return {"loss": self.loss_scale * loss}
 
     def embed(self, images):
         """Embeddings in inference mode, before they are standardised."""
-        return keras.ops.cast(self._project(images, training=False), "float32")
+        return keras.ops.cast(heads.chain(images, self.backbone, self.projector), "float32")
 
     def default_views(self, image_size):
         """BYOL's two views of unlike strength."""
@@ -102,6 +106,3 @@ class BarlowTwins(SSLModel):
             peak, total_steps, warmup_steps=total_steps // 100, floor=1e-3 * peak
         )
         return optimizers.LARS(schedule, momentum=0.9, weight_decay=1e-6)
-
-    def _project(self, images, training):
-        return self.projector(self.backbone(images, training=training), training=training)

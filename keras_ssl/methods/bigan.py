@@ -77,9 +77,10 @@ class BiGAN(SSLModel):
             latent_dim, shape, activation="sigmoid", name="generator"
         )
         self.discriminator = discriminator or pair_discriminator(shape, latent_dim)
-        _check_output("encoder_head", self.encoder_head, (latent_dim,))
-        _check_output("generator", self.generator, shape)
-        _check_output("discriminator", self.discriminator, (1,))
+        fix = "Change its last layer, or `latent_dim`."
+        heads.check_output("encoder_head", self.encoder_head, (latent_dim,), fix)
+        heads.check_output("generator", self.generator, shape, fix)
+        heads.check_output("discriminator", self.discriminator, (1,), fix)
 
     @property
     def players(self):
@@ -138,7 +139,7 @@ class BiGAN(SSLModel):
         )
 
     def _encode(self, images, training):
-        return self.encoder_head(self.backbone(images, training=training), training=training)
+        return heads.chain(images, self.backbone, self.encoder_head, training=training)
 
     def _logits(self, batch, training, discriminator_training):
         """D of the real and of the fake pairs of the global batch, `(N, 1)` each."""
@@ -149,11 +150,3 @@ class BiGAN(SSLModel):
         logits = self.discriminator(pairs, training=discriminator_training)
         real, fake = ops.split(ops.cast(logits, "float32"), 2)
         return distribute.all_gather(real), distribute.all_gather(fake)
-
-
-def _check_output(name, network, shape):
-    if tuple(network.output_shape[1:]) != tuple(shape):
-        raise ValueError(
-            f"`{name}` must give {tuple(shape)} an image. Received: a model that gives "
-            f"{tuple(network.output_shape[1:])}. Change its last layer, or `latent_dim`."
-        )

@@ -63,10 +63,9 @@ class BYOL(SSLModel):
         """Squared distances of both predictions to the teacher's projections."""
         targets, predictions = [], []
         for view in batch["views"]:
-            z = self.projector(self.backbone(view, training=training), training=training)
+            z = heads.chain(view, self.backbone, self.projector, training=training)
             predictions.append(distribute.all_gather(self.predictor(z, training=training)))
-            t = self.teacher_backbone(view, training=training)
-            t = self.teacher_projector(t, training=training)
+            t = heads.chain(view, self.teacher_backbone, self.teacher_projector, training=training)
             targets.append(distribute.all_gather(ops.stop_gradient(t)))
         cosines = losses.negative_cosine(predictions[0], targets[1])
         cosines += losses.negative_cosine(predictions[1], targets[0])
@@ -81,8 +80,7 @@ class BYOL(SSLModel):
 
     def embed(self, images):
         """Unit-length projections by the student in inference mode."""
-        features = self.backbone(images, training=False)
-        return l2_normalize(self.projector(features, training=False))
+        return l2_normalize(heads.chain(images, self.backbone, self.projector))
 
     def default_views(self, image_size):
         """Two views of unlike strength: the first always blurred, the second at times solarised."""

@@ -59,14 +59,16 @@ class DCL(SSLModel):
 
     def compute_losses(self, batch, training):
         """The decoupled loss of the global batch."""
-        z = self._project(ops.concatenate(batch["views"]), training)
+        z = heads.chain(
+            ops.concatenate(batch["views"]), self.backbone, self.projector, training=training
+        )
         z1, z2 = (distribute.all_gather(half) for half in ops.split(z, 2))  # (global N, width) each
         loss = losses.decoupled_contrastive(z1, z2, temperature=self.temperature, sigma=self.sigma)
         return {"loss": loss}
 
     def embed(self, images):
         """Projections of images in inference mode: the space in which the loss compares."""
-        return ops.cast(self._project(images, training=False), "float32")
+        return ops.cast(heads.chain(images, self.backbone, self.projector), "float32")
 
     def default_views(self, image_size):
         """SimCLR's two views; up to 64 px those of MoCo's CIFAR-10 demo, as the public code."""
@@ -81,9 +83,6 @@ class DCL(SSLModel):
             return optimizers.Adam(1e-3, weight_decay=1e-6)
         schedule = optimizers.WarmupCosine(0.03 * batch_size / 256, total_steps)
         return optimizers.SGD(schedule, momentum=0.9, weight_decay=1e-4)
-
-    def _project(self, images, training):
-        return self.projector(self.backbone(images, training=training), training=training)
 
     def _default_projector(self):
         width = self.backbone.feature_dim

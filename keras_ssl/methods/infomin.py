@@ -6,15 +6,13 @@ shuffled batch normalisation is one function of the global batch, whatever the n
 settings up to 64 px are our own, after MoCo's.
 """
 
-import math
-
 import keras
 from keras import ops
 
 from keras_ssl import backbones, distribute, losses, optimizers, views
 from keras_ssl.engine import SSLModel
 from keras_ssl.layers import ema, heads, norm, queue
-from keras_ssl.layers.shuffle import group_limit, shuffled
+from keras_ssl.layers.shuffle import allowed_groups, group_count, shuffled
 from keras_ssl.ops import is_small, l2_normalize
 from keras_ssl.views import jigsaw
 
@@ -94,7 +92,7 @@ class InfoMin(SSLModel):
             )
         self.jigsaw_projector = jigsaw_projector
         self.groups = groups
-        self._limit = group_limit((self.backbone, self.projector), groups)
+        self._groups = allowed_groups((self.backbone, self.projector), groups)
         self.key_backbone = ema.make_teacher(self.backbone)
         self.key_projector = ema.make_teacher(self.projector)
         self.queue = queue.Queue(self.queue_size, out, name="queue")
@@ -103,9 +101,9 @@ class InfoMin(SSLModel):
         """Both terms of the global batch against the queue; then the keys enter the queue."""
         view1, view2, *patches = batch["views"]
         self._check_patches(patches)
-        groups = math.gcd(self._limit, view1.shape[0] * distribute.num_replicas())
+        groups = group_count(view1.shape[0] * distribute.num_replicas(), self._groups)
         with norm.grouped(groups):
-            query = self._query(view1, training)
+            query = heads.chain(view1, self.backbone, self.projector, training=training)
             jigsaw_query = self._jigsaw_query(patches, training) if self.grid else None
         key = shuffled(lambda x: self._key(x, training), view2, groups, self.step)
         key = ops.stop_gradient(key)
@@ -124,7 +122,7 @@ class InfoMin(SSLModel):
 
     def embed(self, images):
         """Unit-length queries of images in inference mode."""
-        return l2_normalize(self._query(images, training=False))
+        return l2_normalize(heads.chain(images, self.backbone, self.projector))
 
     def default_views(self, image_size):
         """Query and key of the paper's strong set, and the patches."""
@@ -141,9 +139,6 @@ class InfoMin(SSLModel):
         schedule = keras.optimizers.schedules.CosineDecay(rate, total_steps, alpha=1e-3)
         return optimizers.SGD(schedule, momentum=0.9, weight_decay=5e-4 if small else 1e-4)
 
-    def _query(self, images, training):
-        return self.projector(self.backbone(images, training=training), training=training)
-
     def _jigsaw_query(self, patches, training):
         """One query for the patches of each image; an image's patches stay in one group."""
         stacked = ops.stack(patches, axis=1)
@@ -154,8 +149,9 @@ class InfoMin(SSLModel):
 
     def _key(self, images, training):
         """Unit-length keys of images of this replica."""
-        features = self.key_backbone(images, training=training)
-        return l2_normalize(self.key_projector(features, training=training))
+        return l2_normalize(
+            heads.chain(images, self.key_backbone, self.key_projector, training=training)
+        )
 
     def _contrast(self, query, key):
         query = distribute.all_gather(ops.cast(query, "float32"))

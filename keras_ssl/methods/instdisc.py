@@ -84,7 +84,7 @@ class InstDisc(SSLModel):
     def compute_losses(self, batch, training):
         """The loss of the global batch against the bank; then the bank follows the embeddings."""
         (images,), index = batch["views"], distribute.all_gather(batch["index"])
-        v = self.projector(self.backbone(images, training=training), training=training)
+        v = heads.chain(images, self.backbone, self.projector, training=training)
         v = distribute.all_gather(l2_normalize(v))
         t, count = self.temperature, self.num_negatives
         loss = memory.discriminate(self.bank, v, index, t, count, self.step, keep=training)
@@ -97,8 +97,7 @@ class InstDisc(SSLModel):
 
     def embed(self, images):
         """Unit-length embeddings in inference mode: what the bank is compared with."""
-        features = self.backbone(images, training=False)
-        return l2_normalize(self.projector(features, training=False))
+        return l2_normalize(heads.chain(images, self.backbone, self.projector))
 
     def default_views(self, image_size):
         """The one view of the authors' code."""

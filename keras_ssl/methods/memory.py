@@ -5,6 +5,7 @@ from typing import Any
 import keras
 
 from keras_ssl import losses
+from keras_ssl.layers import heads
 from keras_ssl.layers.memory_bank import MemoryBank
 
 
@@ -59,9 +60,4 @@ def check_numbers(num_images: int, dim: int, num_negatives: int, temperature: fl
 
 def check_width(name: str, projector: keras.Model, dim: int) -> None:
     """Raise unless `projector`, the argument `name`, gives `dim` numbers."""
-    width = projector.output_shape[-1]
-    if width != dim:
-        raise ValueError(
-            f"`{name}` must give `dim` numbers. Received: dim={dim} and a projector that gives "
-            f"{width}. Pass its width as `dim`."
-        )
+    heads.check_output(name, projector, (dim,), f"Pass its width as `dim`, which is {dim}.")

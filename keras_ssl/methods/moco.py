@@ -6,15 +6,13 @@ schedule). Departures from the authors' code: shuffled batch normalisation is on
 global batch, whatever the number of devices (below).
 """
 
-import math
-
 import keras
 from keras import ops
 
 from keras_ssl import backbones, distribute, losses, optimizers, views
 from keras_ssl.engine import SSLModel
 from keras_ssl.layers import ema, heads, norm, queue
-from keras_ssl.layers.shuffle import group_limit, shuffled
+from keras_ssl.layers.shuffle import allowed_groups, group_count, shuffled
 from keras_ssl.ops import is_small, l2_normalize
 
 
@@ -43,8 +41,9 @@ class MoCo(SSLModel):
             authors' CIFAR-10 demo).
         queue_size: K; by default 65,536, and 4,096 up to 64 px.
         momentum: share of g kept at each step; by default 0.999, and 0.99 up to 64 px.
-        groups: groups of the batch with statistics of their own; by default the largest number up
-            to 8 that divides the batch; 1 takes statistics of the whole batch and shuffles nothing.
+        groups: most groups of the batch with statistics of their own; by default up to 8, of at
+            least 8 images where the batch allows it (`keras_ssl.layers.shuffle.group_count`); 1
+            takes statistics of the whole batch and shuffles nothing.
         version: 1 or 2, which chooses head, temperature and views.
         **kwargs: as `keras.Model`.
 
@@ -85,7 +84,7 @@ class MoCo(SSLModel):
             setattr(self, name, default[name] if value is None else value)
         self._check()
         self.groups = groups
-        self._limit = group_limit((self.backbone, self.projector), groups)
+        self._groups = allowed_groups((self.backbone, self.projector), groups)
         self.key_backbone = ema.make_teacher(self.backbone)
         self.key_projector = ema.make_teacher(self.projector)
         self.queue = queue.Queue(self.queue_size, self.projector.output_shape[-1], name="queue")
@@ -93,9 +92,9 @@ class MoCo(SSLModel):
     def compute_losses(self, batch, training):
         """InfoNCE of the global batch against the queue; then the keys enter the queue."""
         view1, view2 = batch["views"]
-        groups = math.gcd(self._limit, view1.shape[0] * distribute.num_replicas())
+        groups = group_count(view1.shape[0] * distribute.num_replicas(), self._groups)
         with norm.grouped(groups):
-            query = self.projector(self.backbone(view1, training=training), training=training)
+            query = heads.chain(view1, self.backbone, self.projector, training=training)
         query = distribute.all_gather(ops.cast(query, "float32"))
         key = shuffled(lambda x: self._key(x, training), view2, groups, self.step)
         key = ops.stop_gradient(key)
@@ -111,8 +110,7 @@ class MoCo(SSLModel):
 
     def embed(self, images):
         """Unit-length queries of images in inference mode: the space in which the loss compares."""
-        features = self.backbone(images, training=False)
-        return l2_normalize(self.projector(features, training=False))
+        return l2_normalize(heads.chain(images, self.backbone, self.projector))
 
     def default_views(self, image_size):
         """The two views of v1 (section 3.3) or v2 (section 3)."""
@@ -135,8 +133,9 @@ class MoCo(SSLModel):
 
     def _key(self, images, training):
         """Unit-length keys of images of this replica."""
-        features = self.key_backbone(images, training=training)
-        return l2_normalize(self.key_projector(features, training=training))
+        return l2_normalize(
+            heads.chain(images, self.key_backbone, self.key_projector, training=training)
+        )
 
     def _check(self):
         if not self.temperature > 0 or not 0 <= self.momentum <= 1:

@@ -99,9 +99,9 @@ class MoCoV3(SSLModel):
         """Queries of each view against the keys of the other, in the global batch."""
         queries, keys = [], []
         for view in batch["views"]:
-            q = self.projector(self.backbone(view, training=training), training=training)
-            q = ops.cast(self.predictor(q, training=training), "float32")
-            k = self.key_projector(self.key_backbone(view, training=training), training=training)
+            q = heads.chain(view, self.backbone, self.projector, self.predictor, training=training)
+            q = ops.cast(q, "float32")
+            k = heads.chain(view, self.key_backbone, self.key_projector, training=training)
             k = ops.stop_gradient(ops.cast(k, "float32"))
             queries.append(distribute.all_gather(q))
             keys.append(distribute.all_gather(k))
@@ -117,8 +117,7 @@ class MoCoV3(SSLModel):
 
     def embed(self, images):
         """Unit-length projections in inference mode."""
-        features = self.backbone(images, training=False)
-        return l2_normalize(self.projector(features, training=False))
+        return l2_normalize(heads.chain(images, self.backbone, self.projector))
 
     def default_views(self, image_size):
         """BYOL's views; above 64 px bilinear crops, for ResNets of 20 % of the area or more."""

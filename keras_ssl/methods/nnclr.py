@@ -83,7 +83,7 @@ class NNCLR(SSLModel):
         """Both orders of the views against the queue; then the first views enter the queue."""
         embeddings, predictions = [], []
         for view in batch["views"]:
-            z = self.projector(self.backbone(view, training=training), training=training)
+            z = heads.chain(view, self.backbone, self.projector, training=training)
             p = ops.cast(self.predictor(z, training=training), "float32")
             embeddings.append(distribute.all_gather(ops.stop_gradient(l2_normalize(z))))
             predictions.append(distribute.all_gather(p))
@@ -96,8 +96,7 @@ class NNCLR(SSLModel):
 
     def embed(self, images):
         """Unit-length projections in inference mode: the space of the neighbours."""
-        features = self.backbone(images, training=False)
-        return l2_normalize(self.projector(features, training=False))
+        return l2_normalize(heads.chain(images, self.backbone, self.projector))
 
     def default_views(self, image_size):
         """Two views of unlike strength, BYOL's."""

@@ -144,8 +144,7 @@ class PIRL(SSLModel):
 
     def _embedded(self, images, training):
         """v: unit-length embeddings of the images of this replica."""
-        features = self.backbone(images, training=training)
-        return l2_normalize(self.projector(features, training=training))
+        return l2_normalize(heads.chain(images, self.backbone, self.projector, training=training))
 
     def _transformed(self, parts, training):
         """w: unit-length embeddings of the transformed images of this replica."""

@@ -53,22 +53,18 @@ class RotNet(SSLModel):
             kernel_initializer="glorot_uniform",
             name="head",
         )
-        if tuple(self.head.output_shape[1:]) != (4,):
-            raise ValueError(
-                "`head` must give four logits, `(batch, 4)`. "
-                f"Received: head.output_shape={self.head.output_shape}. End it with Dense(4)."
-            )
+        heads.check_output("head", self.head, (4,), "End it with Dense(4), a logit a rotation.")
 
     def compute_losses(self, batch, training):
         """Cross-entropy and accuracy over the rotations of the global batch."""
-        features = self.backbone(ops.concatenate(batch["views"]), training=training)
-        logits = ops.cast(self.head(features, training=training), "float32")
-        logits = distribute.all_gather(logits)  # (4 * global batch, 4)
+        images = ops.concatenate(batch["views"])
+        logits = heads.chain(images, self.backbone, self.head, training=training)
+        logits = distribute.all_gather(ops.cast(logits, "float32"))  # (4 * global batch, 4)
         labels = ops.reshape(ops.transpose(batch["rotations"]), (-1,))  # one view after the other
         labels = distribute.all_gather(ops.cast(labels, "int32"))
-        losses = ops.sparse_categorical_crossentropy(labels, logits, from_logits=True)
+        entropies = ops.sparse_categorical_crossentropy(labels, logits, from_logits=True)
         correct = ops.equal(ops.cast(ops.argmax(logits, axis=-1), "int32"), labels)
-        return {"loss": ops.mean(losses), "accuracy": ops.mean(ops.cast(correct, "float32"))}
+        return {"loss": ops.mean(entropies), "accuracy": ops.mean(ops.cast(correct, "float32"))}
 
     def default_views(self, image_size):
         """Random crop and mirror image, then the four rotations (section 3)."""

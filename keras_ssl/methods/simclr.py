@@ -68,13 +68,15 @@ class SimCLR(SSLModel):
     def compute_losses(self, batch, training):
         """NT-Xent of the global batch."""
         view1, view2 = batch["views"]
-        z = self._project(ops.concatenate([view1, view2]), training)
+        z = heads.chain(
+            ops.concatenate([view1, view2]), self.backbone, self.projector, training=training
+        )
         z1, z2 = (distribute.all_gather(half) for half in ops.split(z, 2))  # (global N, width) each
         return {"loss": losses.nt_xent(z1, z2, temperature=self.temperature)}
 
     def embed(self, images):
         """Projections of images in inference mode: the space in which the loss compares."""
-        return ops.cast(self._project(images, training=False), "float32")
+        return ops.cast(heads.chain(images, self.backbone, self.projector), "float32")
 
     def encoder(self, head_layers=1):
         """Backbone and first layers of the head as a plain model, to be fine-tuned on few labels.
@@ -116,6 +118,3 @@ class SimCLR(SSLModel):
         warmup = total_steps // (10 if self.version == 1 else 20)
         schedule = optimizers.WarmupCosine(peak, total_steps, warmup_steps=warmup)
         return optimizers.LARS(schedule, momentum=0.9, weight_decay=1e-4, velocity="update")
-
-    def _project(self, images, training):
-        return self.projector(self.backbone(images, training=training), training=training)

@@ -113,7 +113,10 @@ class SimSiam(SSLModel):
 
     def compute_losses(self, batch, training):
         """Negative cosines of predictions and targets of the global batch."""
-        z = [self._project(view, training) for view in batch["views"]]
+        z = [
+            heads.chain(view, self.backbone, self.projector, training=training)
+            for view in batch["views"]
+        ]
         loss = self._distance(z[0], self._target(batch, z, 1, training), training)
         if self.symmetric:
             back = self._distance(z[1], self._target(batch, z, 0, training), training)
@@ -133,7 +136,7 @@ class SimSiam(SSLModel):
 
     def embed(self, images):
         """Unit-length projections in inference mode."""
-        return l2_normalize(self._project(images, training=False))
+        return l2_normalize(heads.chain(images, self.backbone, self.projector))
 
     def default_views(self, image_size):
         """The views of MoCo v2: crop, colour jitter, grey, flip, and above 64 px blur."""
@@ -155,14 +158,11 @@ class SimSiam(SSLModel):
             fixed_rates={variable.path: peak for variable in predictor},
         )
 
-    def _project(self, images, training):
-        return self.projector(self.backbone(images, training=training), training=training)
-
     def _target(self, batch, z, view, training):
         """What the other view's prediction is to point at, of the global batch."""
         if self.target_steps > 1:
-            h = self.target_backbone(batch["views"][view], training=training)
-            target = self.target_projector(h, training=training)
+            networks = (self.target_backbone, self.target_projector)
+            target = heads.chain(batch["views"][view], *networks, training=training)
             return distribute.all_gather(ops.stop_gradient(target))
         target = distribute.all_gather(z[view])
         if self.target_momentum:

@@ -60,7 +60,9 @@ class SupCon(SSLModel):
 
     def compute_losses(self, batch, training):
         """The supervised contrastive loss of the global batch."""
-        z = self._project(ops.concatenate(batch["views"]), training)
+        z = heads.chain(
+            ops.concatenate(batch["views"]), self.backbone, self.projector, training=training
+        )
         halves = [distribute.all_gather(half) for half in ops.split(z, 2)]  # (global N, width) each
         labels = ops.tile(distribute.all_gather(batch["label"]), 2)  # (2 * global N,)
         loss = losses.supervised_contrastive(ops.concatenate(halves), labels, self.temperature)
@@ -68,7 +70,7 @@ class SupCon(SSLModel):
 
     def embed(self, images):
         """Unit-length projections of images in inference mode."""
-        return l2_normalize(self._project(images, training=False))
+        return l2_normalize(heads.chain(images, self.backbone, self.projector))
 
     def default_views(self, image_size):
         """Two views as the authors' code makes them for CIFAR, and here for all sizes."""
@@ -85,6 +87,3 @@ class SupCon(SSLModel):
         peak = 0.5 * batch_size / 1024 * factor
         schedule = optimizers.WarmupCosine(peak, total_steps, total_steps // 100, floor=peak / 1000)
         return optimizers.SGD(schedule, momentum=0.9, weight_decay=1e-4 / factor)
-
-    def _project(self, images, training):
-        return self.projector(self.backbone(images, training=training), training=training)

@@ -45,12 +45,12 @@ class SwAV(SSLModel):
         temperature: t, > 0.
         epsilon: divides the scores of the codes, > 0; see `keras_ssl.ops.sinkhorn`.
         iterations: of Sinkhorn, >= 1.
-        freeze_steps: optimizer steps at the start during which the prototypes stay as they are;
-            313 is the authors' epoch of 4096 images a batch.
+        freeze_epochs: epochs at the start during which the prototypes stay as they are, a number
+            >= 0; the authors' is 1.
         queue_size: embeddings of each queue, at least the global batch; 0 for none. The authors':
             3840 for batches of 256.
-        queue_start: optimizer step from which on the queues are filled (the authors': epoch 15);
-            they are used once they are full.
+        queue_start: epochs after which the queues begin to be filled, a number >= 0 (the
+            authors': 15); they are used once they are full.
         **kwargs: as `keras.Model`.
 
     Batch:
@@ -71,7 +71,7 @@ class SwAV(SSLModel):
         temperature=0.1,
         epsilon=0.05,
         iterations=3,
-        freeze_steps=313,
+        freeze_epochs=1,
         queue_size=0,
         queue_start=0,
         **kwargs,
@@ -89,7 +89,7 @@ class SwAV(SSLModel):
             num_prototypes = 512 if is_small(self.image_shape) else 3000
         self.num_prototypes = num_prototypes
         self.temperature, self.epsilon, self.iterations = temperature, epsilon, iterations
-        self.freeze_steps = freeze_steps
+        self.freeze_epochs = freeze_epochs
         self.queue_size, self.queue_start = queue_size, queue_start
         self._check()
         width = self.projector.output_shape[-1]
@@ -104,7 +104,7 @@ class SwAV(SSLModel):
         """Swapped prediction on the global batch; then embeddings enter the queues."""
         z = ops.stack(self._project(batch["views"], training), axis=1)  # (batch, views, width)
         z = distribute.all_gather(z)
-        frozen = ops.less(self.step, self.freeze_steps)
+        frozen = ops.logical_not(self._has_passed(self.freeze_epochs))
         prototypes = ops.convert_to_tensor(self.prototypes)
         prototypes = ops.where(frozen, ops.stop_gradient(prototypes), prototypes)
         scores = [ops.matmul(z[:, v], ops.transpose(prototypes)) for v in range(z.shape[1])]
@@ -124,8 +124,7 @@ class SwAV(SSLModel):
 
     def embed(self, images):
         """Unit-length projections in inference mode: what the prototypes are compared with."""
-        features = self.backbone(images, training=False)
-        return l2_normalize(self.projector(features, training=False))
+        return l2_normalize(heads.chain(images, self.backbone, self.projector))
 
     def default_views(self, image_size):
         """Multi-crop: two large and six small views (section 3.3)."""
@@ -176,10 +175,15 @@ class SwAV(SSLModel):
 
         return ops.cond(queue.full, with_queue, own)
 
+    def _has_passed(self, epochs):
+        """Whether so many epochs are over; true where the length of an epoch is unknown."""
+        steps = ops.round(epochs * ops.cast(self.steps_per_epoch, "float32"))
+        return ops.greater_equal(ops.cast(self.step, "float32"), steps)
+
     def _remember(self, queue, z):
         """Put embeddings into a queue; those from before `queue_start` do not count."""
         queue.enqueue(z)
-        counted = ops.cast(ops.greater_equal(self.step, self.queue_start), "int32")
+        counted = ops.cast(self._has_passed(self.queue_start), "int32")
         queue.count.assign(queue.count * counted)
 
     def _swapped_prediction(self, codes, scores):
@@ -194,7 +198,7 @@ class SwAV(SSLModel):
         least = {
             "num_prototypes": 2,
             "iterations": 1,
-            "freeze_steps": 0,
+            "freeze_epochs": 0,
             "queue_size": 0,
             "queue_start": 0,
         }

@@ -92,8 +92,9 @@ class VAE(SSLModel):
             name="posterior_head",
         )
         self.decoder = decoder or _decoder(latent_dim, self.image_shape, maps)
-        _check_output("posterior_head", self.posterior_head, (2 * latent_dim,))
-        _check_output("decoder", self.decoder, (*self.image_shape[:2], maps))
+        fix = "Change its last layer, or `latent_dim` and `likelihood`."
+        heads.check_output("posterior_head", self.posterior_head, (2 * latent_dim,), fix)
+        heads.check_output("decoder", self.decoder, (*self.image_shape[:2], maps), fix)
         self.log_scale = None
         if likelihood == "gaussian":
             first = keras.initializers.Constant(_FIRST_LOG_SCALE)
@@ -105,11 +106,6 @@ class VAE(SSLModel):
         keys = ("views", "latent_noise")
         return (*keys, "pixel_noise") if self.likelihood == "gaussian" else keys
 
-    @property
-    def has_likelihood(self):
-        """Whether `log_prob` gives likelihoods of 8-bit images: not with Bernoulli pixels."""
-        return self.likelihood != "bernoulli"
-
     def compute_losses(self, batch, training):
         """The bound of the global batch and its two parts, in nats an image."""
         (images,) = batch["views"]
@@ -120,6 +116,10 @@ class VAE(SSLModel):
         kl = losses.kl_standard_normal(mean, log_variance)
         nll, kl = (ops.mean(distribute.all_gather(nats)) for nats in (nll, kl))
         return {"loss": nll + self.beta * kl, "reconstruction": nll, "kl": kl}
+
+    def can(self, hook):
+        """Bernoulli pixels make no likelihood of 8-bit images."""
+        return super().can(hook) and (hook != "log_prob" or self.likelihood != "bernoulli")
 
     def posterior(self, images):
         """Mean and log-variance of q(z|x) in inference mode, each float32 `(B, latent_dim)`."""
@@ -155,7 +155,7 @@ class VAE(SSLModel):
             ValueError: for "bernoulli", which is no likelihood of 8-bit values, or if `samples` is
                 not positive.
         """
-        if not self.has_likelihood:
+        if not self.can("log_prob"):
             raise ValueError(
                 "`log_prob` needs a likelihood of 8-bit values. Received: likelihood='bernoulli', "
                 "which is one of black and white. Use 'discretized_logistic' or 'gaussian'."
@@ -233,12 +233,3 @@ def _check(latent_dim, likelihood, beta):
         )
     if not beta >= 0:
         raise ValueError(f"`beta` must be >= 0. Received: beta={beta}. The bound has 1.")
-
-
-def _check_output(name, network, shape):
-    if tuple(network.output_shape[1:]) != shape:
-        raise ValueError(
-            f"`{name}` must give {shape} an image. Received: a model that gives "
-            f"{tuple(network.output_shape[1:])}. Change its last layer, or `latent_dim` and "
-            "`likelihood`."
-        )

@@ -76,12 +76,16 @@ class VICReg(SSLModel):
 
     def compute_losses(self, batch, training):
         """Invariance, variance and covariance of the global batch, weighted and summed."""
-        z1, z2 = (distribute.all_gather(self._project(view, training)) for view in batch["views"])
+        z = [
+            heads.chain(view, self.backbone, self.projector, training=training)
+            for view in batch["views"]
+        ]
+        z1, z2 = map(distribute.all_gather, z)  # (global N, width) each
         return {"loss": losses.vicreg(z1, z2, **self._weights())}
 
     def embed(self, images):
         """Embeddings in inference mode."""
-        return keras.ops.cast(self._project(images, training=False), "float32")
+        return keras.ops.cast(heads.chain(images, self.backbone, self.projector), "float32")
 
     def default_views(self, image_size):
         """BYOL's two views of unlike strength."""
@@ -101,6 +105,3 @@ class VICReg(SSLModel):
 
     def _weights(self):
         return {name: getattr(self, name) for name in _WEIGHTS}
-
-    def _project(self, images, training):
-        return self.projector(self.backbone(images, training=training), training=training)

@@ -77,15 +77,14 @@ class WMSE(SSLModel):
         """The distance of whitened embeddings over all slices of the global batch."""
         embeddings = []
         for view in batch["views"]:
-            h = self.projector(self.backbone(view, training=training), training=training)
+            h = heads.chain(view, self.backbone, self.projector, training=training)
             embeddings.append(distribute.all_gather(ops.cast(h, "float32")))
         orders = self._orders(embeddings[0].shape[0])
         return {"loss": losses.whitened_mse(embeddings, self.slice_size, orders)}
 
     def embed(self, images):
         """Projections in inference mode, of unit length and not whitened: that takes a batch."""
-        features = self.backbone(images, training=False)
-        return l2_normalize(self.projector(features, training=False))
+        return l2_normalize(heads.chain(images, self.backbone, self.projector))
 
     def default_views(self, image_size):
         """`num_views` views, coloured before they are cropped (the authors' code)."""

@@ -5,7 +5,7 @@ In all of them `weight_decay` is an L2 term in the gradient; in Keras' own it is
 
 from keras_ssl.optimizers.adam import Adam
 from keras_ssl.optimizers.lars import LARS
-from keras_ssl.optimizers.players import Players, inner
+from keras_ssl.optimizers.players import Players, accumulation, each, inner
 from keras_ssl.optimizers.schedules import WarmupCosine, WarmupDrops, cosine_momentum
 from keras_ssl.optimizers.sgd import LARC, SGD
 
@@ -17,6 +17,8 @@ __all__ = [
     "SGD",
     "WarmupCosine",
     "WarmupDrops",
+    "accumulation",
     "cosine_momentum",
+    "each",
     "inner",
 ]

@@ -1,9 +1,11 @@
 """Several optimizers behind the face of one: a player of a game each."""
 
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import keras
+from keras import ops
 
 
 @keras.saving.register_keras_serializable("keras_ssl")
@@ -15,14 +17,16 @@ class Players(keras.optimizers.Optimizer):
     them together, so that they are saved, resumed and, on JAX, carried through the step with the
     model. The method asks for one by name: `model.optimizer_of("discriminator")`.
 
-    The clock (`iterations`, `learning_rate`) is the last player's.
+    `iterations` and `learning_rate`, which callbacks show, are the largest of the players'; methods
+    read `SSLModel.step`, which counts whole training steps.
 
     Args:
         name: name of the optimizer.
         **players: a Keras optimizer by player.
 
     Raises:
-        ValueError: if there is no player, or one is no optimizer.
+        ValueError: if there is no player, one is no optimizer, or they accumulate gradients over
+            different numbers of batches.
     """
 
     players = {}
@@ -37,6 +41,12 @@ class Players(keras.optimizers.Optimizer):
                     f"`{player}` must be a Keras optimizer. Received: {player}={optimizer!r}. "
                     "Pass an object such as keras.optimizers.Adam(2e-4)."
                 )
+        steps = {p: inner(o).gradient_accumulation_steps for p, o in players.items()}
+        if len(set(steps.values())) > 1:
+            raise ValueError(
+                "`gradient_accumulation_steps` must be the same for all players. "
+                f"Received: {steps}."
+            )
         self.players = dict(players)
 
     @classmethod
@@ -79,18 +89,21 @@ class Players(keras.optimizers.Optimizer):
 
     @property
     def iterations(self) -> Any:
-        """Steps of the last player."""
-        return self._last.iterations if self.players else self._iterations
+        """Steps of the player that has made most."""
+        counts = [player.iterations for player in self.players.values()]
+        return functools.reduce(ops.maximum, counts) if counts else self._iterations
 
     @property
     def learning_rate(self) -> Any:
-        """Learning rate of the last player."""
-        return self._last.learning_rate
+        """The largest learning rate of a player."""
+        rates = [ops.cast(p.learning_rate, "float32") for p in self.players.values()]
+        return functools.reduce(ops.maximum, rates)
 
     @property
     def gradient_accumulation_steps(self) -> int | None:
         """Batches whose gradients each player averages before it moves."""
-        return inner(self._last).gradient_accumulation_steps if self.players else None
+        steps = {inner(p).gradient_accumulation_steps for p in self.players.values()}
+        return next(iter(steps), None)
 
     @gradient_accumulation_steps.setter
     def gradient_accumulation_steps(self, steps: int | None) -> None:
@@ -122,11 +135,18 @@ class Players(keras.optimizers.Optimizer):
         players = {n: load(c, custom_objects) for n, c in config.items() if n != "name"}
         return cls(name=config["name"], **players)
 
-    @property
-    def _last(self):
-        return list(self.players.values())[-1]
-
 
 def inner(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
     """The optimizer itself, without the loss scaling that Keras wraps around it."""
     return getattr(optimizer, "inner_optimizer", optimizer)
+
+
+def each(optimizer: keras.optimizers.Optimizer) -> list[keras.optimizers.Optimizer]:
+    """The optimizers that move variables, without loss scaling: the players', or the one itself."""
+    optimizer = inner(optimizer)
+    return [inner(player) for player in getattr(optimizer, "players", {}).values()] or [optimizer]
+
+
+def accumulation(optimizer: keras.optimizers.Optimizer | None) -> int:
+    """Batches whose gradients are averaged before a step; 1 without accumulation or optimizer."""
+    return getattr(inner(optimizer), "gradient_accumulation_steps", None) or 1

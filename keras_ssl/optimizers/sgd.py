@@ -31,8 +31,8 @@ class SGD(keras.optimizers.Optimizer):
         weight_decay: L2 coefficient, >= 0; MoCo: 1e-4. `exclude_from_weight_decay` of the base
             class exempts variables from it.
         nesterov: whether to step along the gradient and the velocity of the next step.
-        fixed_rates: learning rates >= 0 that no schedule changes, by the first letters of the paths
-            of the variables that have them; SimSiam: {"predictor": 0.05}. None for none.
+        fixed_rates: learning rates >= 0 that no schedule changes, by the path of the variable that
+            has it; SimSiam: `{v.path: 0.05 for v in predictor.trainable_variables}`. None for none.
         name: name of the optimizer.
         **kwargs: as `keras.optimizers.Optimizer`: clipping, gradient accumulation, averaging of
             weights.
@@ -68,16 +68,15 @@ class SGD(keras.optimizers.Optimizer):
             return
         super().build(variables)
         self.velocities = self.add_optimizer_variables(variables, "velocity")
-        self._rates = [
-            next((r for start, r in self.fixed_rates.items() if v.path.startswith(start)), None)
-            for v in variables
-        ]
-        for start in self.fixed_rates:
-            if not any(variable.path.startswith(start) for variable in variables):
+        paths = [variable.path for variable in variables]
+        for path in self.fixed_rates:
+            if paths.count(path) != 1:
                 raise ValueError(
-                    f"`fixed_rates` must name variables. Received: {start!r}, with which the path "
-                    f"of none begins. They are {[variable.path for variable in variables]}."
+                    "`fixed_rates` must name variables by paths that are theirs alone. Received: "
+                    f"{path!r}, the path of {paths.count(path)} of the variables {paths}. Give the "
+                    "networks that hold them different names."
                 )
+        self._rates = [self.fixed_rates.get(path) for path in paths]
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """Move one variable."""

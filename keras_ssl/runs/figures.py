@@ -31,7 +31,7 @@ def table(model, rows, images, described):
 
 def is_generative(model):
     """Whether a method gives likelihoods or reconstructions."""
-    return evaluation.has_likelihood(model) or hasattr(model, "reconstruct")
+    return model.can("log_prob") or model.can("reconstruct")
 
 
 def generative_figures(model, images):
@@ -40,10 +40,10 @@ def generative_figures(model, images):
     See `evaluation.bits_per_dim` (with its standard error) and `evaluation.reconstruction_ratio`.
     """
     figures = {}
-    if evaluation.has_likelihood(model):
+    if model.can("log_prob"):
         mean, error = evaluation.bits_per_dim(model.log_prob, images)
         figures["bits per dimension"] = f"{mean:.3f} ± {error:.3f}"
-    if hasattr(model, "reconstruct"):
+    if model.can("reconstruct"):
         ratio = evaluation.reconstruction_ratio(model.reconstruct, images)
         figures["reconstruction error / that of shuffled pairs"] = f"{ratio:.3f}"
     return figures
@@ -52,10 +52,10 @@ def generative_figures(model, images):
 def pictures(model, images):
     """The report's `reconstructions` and `samples`, where the method makes them."""
     made = {}
-    if hasattr(model, "reconstruct"):
+    if model.can("reconstruct"):
         shown = images[:_PICTURES]
         pair = [to_unit_range(shown), model.reconstruct(shown)]
         made["reconstructions"] = np.stack([keras.ops.convert_to_numpy(x) for x in pair], axis=1)
-    if hasattr(model, "sample"):
+    if model.can("sample"):
         made["samples"] = keras.ops.convert_to_numpy(model.sample(_PICTURES))
     return made

@@ -1,8 +1,11 @@
 """The folder of a run: its settings, its figures, and a state to go on from, bit for bit.
 
-    config.json     what the run was asked for; the same command finds itself in it metrics.csv
-    one row an epoch; row 0 is the untrained network checkpoints/    the last epochs' weights and
-    optimizer state, each a folder that appears whole or not at all
+    config.json                settings; the same command finds its own run by them
+    metrics.csv                one row an epoch; row 0 is the untrained network
+    checkpoints/epoch-00012/   weights, optimizer state and rows after 12 epochs; the last two
+    tensorboard/               scalars of every epoch
+    encoder/, encoder.keras    the result, once training has ended
+    report.html                the page on the run
 
 Everything is written beside its place and then renamed, so that a run killed at any moment leaves a
 usable folder.
@@ -15,6 +18,7 @@ import json
 import os
 import pathlib
 import shutil
+import tempfile
 
 import h5py
 import keras
@@ -34,19 +38,34 @@ class RunFolder:
 
     Args:
         path: the folder; made where absent.
-        config: what the run was asked for, JSON-able; decides whether an existing folder is this
-            run's.
+        config: settings, JSON-able; they decide whether an existing folder is this run's.
+        writes: whether this process writes. Of several, the chief alone does; the others read the
+            checkpoints.
 
     Raises:
         ValueError: if the folder holds something else, or another run.
         RuntimeError: if another process is at work in it.
     """
 
-    def __init__(self, path, config: dict):
+    def __init__(self, path, config: dict, writes: bool = True):
         self.path = pathlib.Path(path)
+        self._writes, self._lock = writes, None
         self._config = json.loads(json.dumps(config))
         self.rows: list[dict] = []
-        self._claim()
+        if writes:
+            self._claim()
+        elif self._record.exists():
+            self._compare()
+
+    @property
+    def encoder(self) -> pathlib.Path:
+        """The SavedModel."""
+        return self.path / "encoder"
+
+    @property
+    def report(self) -> pathlib.Path:
+        """The page on the run."""
+        return self.path / "report.html"
 
     @property
     def checkpoints(self) -> pathlib.Path:
@@ -65,11 +84,17 @@ class RunFolder:
             model.build_optimizer()
             model.load_weights(folder / "state.weights.h5")
             self.rows = json.loads((folder / "metrics.json").read_text())
-            self._write_metrics()
+            if self._writes:
+                self._write_metrics()
         return epoch
 
     def save(self, model, epoch: int) -> None:
         """Keep the state after `epoch` epochs: model, optimizer, and the metrics so far."""
+        if not self._writes:
+            # Saving reads variables, some of which all processes of a run must read together.
+            with tempfile.TemporaryDirectory() as scratch:
+                model.save_weights(pathlib.Path(scratch) / "state.weights.h5")
+            return
         target, partial = self.checkpoints / _name(epoch), self.checkpoints / f".partial-{epoch}"
         try:
             shutil.rmtree(partial, ignore_errors=True)
@@ -92,17 +117,21 @@ class RunFolder:
 
     def close(self) -> None:
         """Let other processes in."""
-        self._lock.close()
+        if self._lock is not None:
+            self._lock.close()
+
+    @property
+    def _record(self):
+        return self.path / "config.json"
 
     def _claim(self):
-        record = self.path / "config.json"
         if self.path.exists() and not self.path.is_dir():
             raise ValueError(
                 f"`out` must be a folder. Received: {self.path}, a file. Choose another name."
             )
         if (
             self.path.is_dir()
-            and not record.exists()
+            and not self._record.exists()
             and any(p.name != ".lock" for p in self.path.iterdir())
         ):
             raise ValueError(
@@ -119,21 +148,28 @@ class RunFolder:
             raise RuntimeError(
                 f"Another process is at work in {self.path}. Wait for it, or choose another `out`."
             ) from error
-        if record.exists():
-            self._compare(record)
+        if self._record.exists():
+            self._compare()
         else:
-            write_atomically(record, json.dumps(self._config, indent=2) + "\n")
+            write_atomically(self._record, json.dumps(self._config, indent=2) + "\n")
         for partial in self.checkpoints.glob(".partial-*"):
             shutil.rmtree(partial, ignore_errors=True)
 
-    def _compare(self, record):
+    def _compare(self):
         try:
-            known = json.loads(record.read_text())
+            known = json.loads(self._record.read_text())
         except ValueError as error:
             self.close()
             raise ValueError(
-                f"{record} is not a run's record: {error}. Choose another `out`."
+                f"{self._record} is not a run's record: {error}. Choose another `out`."
             ) from error
+        if known.get("version") != self._config.get("version"):
+            self.close()
+            raise ValueError(
+                f"{self.path} holds a run of keras_ssl {known.get('version')}, whose checkpoints "
+                f"have another form. Received: version {self._config.get('version')}. Continue it "
+                "with the version it was begun with, or choose another `out`."
+            )
         names = sorted(set(known) | set(self._config))
         differing = [n for n in names if known.get(n) != self._config.get(n)]
         if differing:

@@ -4,18 +4,22 @@ import contextlib
 import dataclasses
 import pathlib
 import zlib
+from typing import Any
 
 import keras
 import numpy as np
 
 import keras_ssl
 from keras_ssl import data as data_module
-from keras_ssl import distribute, evaluation, methods, report
+from keras_ssl import distribute, evaluation, report
 from keras_ssl.callbacks import CollapseMonitor, TensorBoardScalars
-from keras_ssl.engine import SSLModel, feed
+from keras_ssl.engine import SSLModel, inputs, optimizer
 from keras_ssl.export import export_encoder
+from keras_ssl.methods import create as methods
 from keras_ssl.runs import figures, watch
 from keras_ssl.runs.folder import Recorder, RunFolder, guard
+
+_PRECISIONS = (None, "float32", "mixed_bfloat16", "mixed_float16")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +32,7 @@ class Run:
         encoder: the SavedModel in it.
         report: the page in it.
         metrics: a dict an epoch, epoch 0 being the untrained network.
-        verdict: the collapse monitor's last word, or None without the monitor.
+        verdict: the collapse monitor's last verdict, or None without the monitor.
     """
 
     model: SSLModel
@@ -40,37 +44,41 @@ class Run:
 
 
 def pretrain(
-    method="simclr",
-    data="shapes",
-    out="runs/1",
+    method: Any = "simclr",
+    data: Any = "shapes",
+    out: Any = "runs/1",
     *,
-    backbone="resnet18",
-    image_size=None,
-    epochs=100,
-    batch_size=None,
-    seed=0,
-    test=None,
-    data_dir=None,
-    precision=None,
-    gradient_accumulation_steps=None,
-    strategy="auto",
-    monitor=True,
-    checkpoint_every=1,
-    method_options=None,
-    verbose="auto",
-):
+    backbone: Any = None,
+    image_size: int | None = None,
+    epochs: int = 100,
+    batch_size: int | None = None,
+    seed: int = 0,
+    test: Any = None,
+    data_dir: Any = None,
+    precision: str | None = None,
+    gradient_accumulation_steps: int | None = None,
+    strategy: Any = "auto",
+    monitor: bool = True,
+    checkpoint_every: int = 1,
+    method_options: dict | None = None,
+    verbose: Any = "auto",
+) -> Run:
     """Pretrain an encoder on images and write it, with a report, to a run folder.
 
     The same call on the same `out` continues a run that was stopped or killed, and ends with the
-    same weights, bit for bit (on one CPU device).
+    same weights, bit for bit (on one CPU device). Where TF_CONFIG describes several processes, the
+    same call in each of them trains together; `out` must be a folder that all can read, to which
+    the chief alone writes.
 
     Args:
-        method: name of a method of keras_ssl.
+        method: name of a method of keras_ssl (`keras-ssl methods` lists them).
         data: a folder of images (sub-folders, where there are any, are labels for evaluation
-            alone), a TFDS name, an `.npz` file, `"shapes"`, an array or a `keras_ssl.data.Source`.
+            alone), a TFDS name, an `.npz` file, `shapes` (drawn here); in Python also an array or
+            a `keras_ssl.data.Source`.
         out: the run folder: `config.json`, `metrics.csv`, `tensorboard/`, `checkpoints/`,
-            `encoder/`, `encoder.keras`, `report.html`.
-        backbone: name of a backbone, or a model.
+            `encoder/`, `encoder.keras`, `report.html`. The same command continues the run in it.
+        backbone: name of a backbone, or in Python a model; by default resnet18, and none for
+            methods that bring their own network.
         image_size: height and width of the views, one number; by default the images' own, at most
             224.
         epochs: passes over the images.
@@ -79,12 +87,12 @@ def pretrain(
         test: labelled images for the kNN monitor and for judging generative methods, in the forms
             of `data`; by default the data set's own test split, or a tenth held out of labelled
             images.
-        data_dir: where TFDS data sets lie.
-        precision: Keras dtype policy, such as `"mixed_bfloat16"` or `"mixed_float16"`; float32 by
-            default.
+        data_dir: where TFDS data sets are stored.
+        precision: number format: float32 (the default), mixed_bfloat16 or mixed_float16.
         gradient_accumulation_steps: batches whose gradients are averaged before the optimizer moves
             (contrastive methods still compare within a batch).
-        strategy: `"auto"` (all GPUs of this machine), `"one"`, or a `tf.distribute.Strategy`.
+        strategy: `auto` (the processes of TF_CONFIG, else all GPUs of this machine), `one` (one
+            device), or in Python a `tf.distribute.Strategy`.
         monitor: whether the collapse monitor watches every epoch.
         checkpoint_every: epochs between checkpoints.
         method_options: dict of further arguments for the method.
@@ -98,33 +106,31 @@ def pretrain(
             over.
         RuntimeError: if training diverges or saving fails; the last good checkpoint is kept.
     """
-    if not isinstance(epochs, int) or epochs < 1:
-        raise ValueError(f"`epochs` must be a positive integer. Received: epochs={epochs!r}.")
+    _check_settings(epochs, precision, checkpoint_every, gradient_accumulation_steps)
+    strategy = distribute.resolve(strategy)  # first: several processes must be set up before all
     keras.utils.set_random_seed(seed)
     source, test_source = data_module.splits(
         data, test=test, image_size=image_size, data_dir=data_dir, seed=seed
     )
     size = image_size or min(224, *source.typical_size)
-    batch_size = batch_size or source.batch_size or min(256, source.size)
+    cls, options = methods.find(method), method_options or {}
+    network = methods.DEFAULT_BACKBONE if backbone is None else backbone
     settings = {
-        "method": method,
-        "method_options": method_options or {},
+        "method": method if isinstance(method, str) else cls.__name__,
+        "method_options": options,
         "data": source.name,
-        "backbone": backbone if isinstance(backbone, str) else backbone.name,
+        "backbone": network if isinstance(network, str) else network.name,
         "image_size": size,
         "epochs": epochs,
-        "batch_size": batch_size,
         "seed": seed,
         "precision": precision or "float32",
         "gradient_accumulation_steps": gradient_accumulation_steps,
     }
-    with distribute.scope(strategy), _precision(precision):
-        model = methods.create(
-            method,
-            (size, size, source.image_shape[2]),
-            backbone,
-            **methods.with_num_images(method, source.size, method_options or {}),
-        )
+    if methods.keeps_images(cls):
+        options = {"num_images": source.size, **options}
+    with _precision(precision):
+        with distribute.scope(strategy):
+            model = methods.create(cls, (size, size, source.image_shape[2]), backbone, **options)
         return train(
             model,
             source,
@@ -147,9 +153,9 @@ def train(
     out,
     *,
     epochs,
-    batch_size,
-    seed,
     settings,
+    batch_size=None,
+    seed=0,
     test=None,
     views=None,
     gradient_accumulation_steps=None,
@@ -165,9 +171,9 @@ def train(
         source: `keras_ssl.data.Source` of training images.
         out: the run folder.
         epochs: passes over the images.
-        batch_size: the global batch.
+        settings: JSON-able dict that identifies the run, besides images and batch size.
+        batch_size: see `SSLModel.fit`.
         seed: of order and views.
-        settings: JSON-able dict that identifies the run.
         test: labelled `Source` for the kNN monitor, used where `source` has labels too; generative
             methods are judged by its images, and without it by training images.
         views: view pipeline in the place of the method's.
@@ -180,28 +186,34 @@ def train(
     Returns:
         A `Run`.
     """
+    batch_size = inputs.batch_size_for(source, batch_size)
     views = views or model.default_views(model.image_shape[:2])
-    feed.check_batch_size(batch_size)
-    feed.check_number(model, source)
-    data_module.check_stream(source, views, batch_size, labels="label" in model.batch_keys)
-    steps = source.size // batch_size
+    inputs.check(model, source, views, batch_size)  # before anything is written
     if not model.compiled:
-        accumulation = gradient_accumulation_steps or 1
-        optimizer = model.default_optimizer(
-            max(1, epochs * steps // accumulation), batch_size * accumulation
+        optimizer.compile_default(
+            model, epochs, source.size // batch_size, batch_size, gradient_accumulation_steps
         )
-        optimizer.gradient_accumulation_steps = gradient_accumulation_steps
-        model.compile(optimizer)
-    probe = watch.Probe(model, source, test, views, seed)
-    watchers = watch.watchers(model, source, test, probe, monitor, knn_every)
-    settings = {**settings, "images": _describe(source), "version": keras_ssl.__version__}
-    folder = RunFolder(out, settings)
+    settings = {
+        **settings,
+        "batch_size": batch_size,
+        "images": _describe(source),
+        "version": keras_ssl.__version__,
+    }
+    chief = distribute.is_chief(optimizer.strategy(model))
+    probe, watchers = None, []
+    if chief:  # the monitors look at the chief's copy of the weights, which is everyone's
+        probe = watch.Probe(model, source, test, views, seed)
+        watchers = watch.watchers(model, source, test, probe, monitor, knn_every)
+    folder = RunFolder(out, settings, writes=chief)
     try:
         done = folder.restore(model)
+        distribute.check_agreement(done, optimizer.strategy(model), f"epochs done in {folder.path}")
         if not folder.rows:
             folder.rows.append({"epoch": 0, **watch.measure(model, watchers)})
-        watch.take_up(model, watchers, folder.rows)
+        watch.resume(model, watchers, folder.rows)
         if done < epochs:
+            board = [TensorBoardScalars(folder.path / "tensorboard")] if chief else []
+            recorder = Recorder(folder, checkpoint_every, epochs)
             model.fit(
                 source,
                 batch_size=batch_size,
@@ -209,28 +221,25 @@ def train(
                 initial_epoch=done,
                 views=views,
                 seed=seed,
-                verbose=verbose,
-                callbacks=[
-                    guard(folder),
-                    *watchers,
-                    TensorBoardScalars(folder.path / "tensorboard"),
-                    Recorder(folder, checkpoint_every, epochs),
-                ],
+                verbose=verbose if chief else 0,
+                callbacks=[guard(folder), *watchers, *board, recorder],
             )
-        return _finish(model, folder, source, settings, watchers, probe)
+        if chief:
+            return _finish(model, folder, source, settings, watchers, probe)
+        return Run(model, folder.path, folder.encoder, folder.report, folder.rows, None)
     finally:
         folder.close()
 
 
 def _finish(model, folder, source, settings, watchers, probe):
     """Write encoder and report, print the table."""
-    encoder = export_encoder(model, folder.path / "encoder")
+    export_encoder(model, folder.encoder)
     export_encoder(model, folder.path / "encoder.keras", format="keras")
     verdict = next((w.verdict for w in watchers if isinstance(w, CollapseMonitor)), None)
     judged, described = probe.judged
     table = figures.table(model, folder.rows, judged, described)
-    page = report.write_report(
-        folder.path / "report.html",
+    report.write_report(
+        folder.report,
         title=f"{type(model).__name__} on {source.name}",
         settings=settings,
         metrics=folder.rows,
@@ -247,10 +256,25 @@ def _finish(model, folder, source, settings, watchers, probe):
     lines = dict(table)
     if verdict is not None:
         lines["collapse monitor"] = f"{verdict.status}: {verdict.message}"
-    lines |= {"encoder": str(encoder), "report": str(page)}
+    lines |= {"encoder": str(folder.encoder), "report": str(folder.report)}
     width = max(map(len, lines))
     print("\n" + "\n".join(f"{name:{width}}  {value}" for name, value in lines.items()))
-    return Run(model, folder.path, encoder, page, folder.rows, verdict)
+    return Run(model, folder.path, folder.encoder, folder.report, folder.rows, verdict)
+
+
+def _check_settings(epochs, precision, checkpoint_every, accumulation):
+    numbers = {
+        "epochs": (epochs, 1),
+        "checkpoint_every": (checkpoint_every, 1),
+        "gradient_accumulation_steps": (accumulation, 1),
+    }
+    for name, (value, least) in numbers.items():
+        if value is not None and (not isinstance(value, int) or value < least):
+            raise ValueError(f"`{name}` must be a positive integer. Received: {name}={value!r}.")
+    if precision not in _PRECISIONS:
+        raise ValueError(
+            f"`precision` must be one of {_PRECISIONS[1:]}. Received: precision={precision!r}."
+        )
 
 
 def _describe(source):

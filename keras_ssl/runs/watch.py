@@ -64,7 +64,7 @@ def watchers(model, source, test, probe, monitor, knn_every):
         size = model.image_shape[:2]
         bank, queries = source.arrays(size, limit=_BANK), test.arrays(size, limit=_QUERIES)
         made.append(KNNMonitor(bank, queries, every=knn_every))
-    if evaluation.has_likelihood(model):
+    if model.can("log_prob"):
         made.append(LikelihoodMonitor(probe.judged[0]))
     if monitor and len(probe.images) >= 16:
         made.append(CollapseMonitor(probe.images, views=probe.pair))
@@ -80,7 +80,7 @@ def measure(model, watchers):
     return figures
 
 
-def take_up(model, watchers, rows):
+def resume(model, watchers, rows):
     """Give the monitors what an earlier part of the run measured."""
     for watcher in watchers:
         if isinstance(watcher, CollapseMonitor):

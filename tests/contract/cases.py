@@ -10,7 +10,7 @@ from collections.abc import Callable
 import keras
 import numpy as np
 import tensorflow as tf
-from toys import images, tiny_backbone
+from toys import Clusters, OwnNetwork, TwoPlayers, images, tiny_backbone
 
 import keras_ssl
 from keras_ssl import backbones, data
@@ -24,11 +24,13 @@ class Case:
     """How to make a small model of a method, and a learning rate at which SGD trains it.
 
     Methods with state of each image keep it for COUNT images, which is what all are trained on.
+    Toys, which stand for methods to come, have a class `toy`.
     """
 
     make: Callable
     rate: float = 0.1
     slow: bool = False
+    toy: type | None = None
 
 
 def tiny_transformer():
@@ -61,15 +63,18 @@ CASES = {
     ),
     "DCL": Case(lambda: keras_ssl.DCL(tiny_backbone(), temperature=0.2)),
     "InfoMin": Case(
-        lambda: keras_ssl.InfoMin(tiny_backbone(), queue_size=40, momentum=0.9, temperature=0.5)
+        lambda: keras_ssl.InfoMin(
+            tiny_backbone(), queue_size=40, momentum=0.9, temperature=0.5, groups=8
+        )
     ),
     "InstDisc": Case(
         lambda: keras_ssl.InstDisc(tiny_backbone(), COUNT, temperature=0.5, num_negatives=16),
         rate=0.03,
     ),
-    "MoCo": Case(lambda: keras_ssl.MoCo(tiny_backbone(), queue_size=40, momentum=0.9)),
+    "MoCo": Case(lambda: keras_ssl.MoCo(tiny_backbone(), queue_size=40, momentum=0.9, groups=8)),
     "MoCo v1": Case(
-        lambda: keras_ssl.MoCo(tiny_backbone(), version=1, queue_size=40, momentum=0.9), slow=True
+        lambda: keras_ssl.MoCo(tiny_backbone(), version=1, queue_size=40, momentum=0.9, groups=8),
+        slow=True,
     ),
     "MoCoV3": Case(
         lambda: keras_ssl.MoCoV3(
@@ -121,8 +126,11 @@ CASES = {
     ),
     "SupCon": Case(lambda: keras_ssl.SupCon(tiny_backbone()), rate=0.005),
     "SwAV": Case(
-        lambda: keras_ssl.SwAV(tiny_backbone(), num_prototypes=20, freeze_steps=1), rate=0.03
+        lambda: keras_ssl.SwAV(tiny_backbone(), num_prototypes=20, freeze_epochs=1 / 3), rate=0.03
     ),
+    "Toy with clusters": Case(lambda: Clusters(tiny_backbone(), COUNT), toy=Clusters),
+    "Toy with a network": Case(lambda: OwnNetwork(SHAPE), toy=OwnNetwork),
+    "Toy with players": Case(lambda: TwoPlayers(tiny_backbone()), rate=0.02, toy=TwoPlayers),
     "VAE": Case(lambda: keras_ssl.VAE(tiny_backbone(), latent_dim=6), rate=1e-5),
     "VICReg": Case(lambda: keras_ssl.VICReg(tiny_backbone(), head(None)), rate=0.002),
     "WMSE": Case(
@@ -136,11 +144,16 @@ CASES = {
 }
 
 
-def fresh(method, optimizer=None):
+def method_class(case):
+    """The class of a case's method."""
+    return CASES[case].toy or getattr(keras_ssl, case.split()[0])
+
+
+def fresh(case, optimizer=None):
     """The model of a case, compiled; always with the same weights."""
     keras.utils.set_random_seed(1)
-    model = CASES[method].make()
-    model.compile(optimizer or keras.optimizers.SGD(CASES[method].rate, momentum=0.9))
+    model = CASES[case].make()
+    model.compile(optimizer or keras.optimizers.SGD(CASES[case].rate, momentum=0.9))
     return model
 
 
@@ -149,10 +162,27 @@ def source(seed=0, shape=SHAPE):
     return data.from_array(images(COUNT, shape, seed), np.arange(COUNT) % 4)
 
 
-def batches(model, steps=1, batch=BATCH):
+READY = {}  # three batches of each pipeline of views: tracing views costs as much as a step
+
+
+def batches(model, steps=1):
     """A dataset of up to three ready batches, each image seen once."""
-    views = model.default_views(model.image_shape[:2])
-    labels = "label" in model.batch_keys
-    stream = data.stream(source(shape=model.image_shape), views, batch, seed=0, labels=labels)
-    stream = stream.take(steps).cache()
-    return stream.apply(tf.data.experimental.assert_cardinality(steps))
+    views, labels = model.default_views(model.image_shape[:2]), "label" in model.batch_keys
+    key = (repr(views), model.image_shape, labels)
+    if key not in READY:
+        images = source(shape=model.image_shape)
+        stream = data.stream(images, views, BATCH, seed=0, labels=labels).take(COUNT // BATCH)
+        made = list(stream.as_numpy_iterator())
+        READY[key] = tf.nest.map_structure(lambda *parts: np.stack(parts), *made)
+    return tf.data.Dataset.from_tensor_slices(READY[key]).take(steps)
+
+
+def train(model, steps, epochs=1, callbacks=()):
+    """Fit on the first `steps` batches of the images, the same ones in every epoch.
+
+    Methods that work between epochs get the images themselves, all of them.
+    """
+    arguments = {"epochs": epochs, "callbacks": list(callbacks), "verbose": 0}
+    if model.can("begin_epoch"):
+        return model.fit(source(), batch_size=BATCH, steps_per_epoch=steps, **arguments)
+    return model.fit(batches(model, steps), **arguments)

@@ -14,7 +14,21 @@ from processes import compare, finish, start
 from toys import images
 
 JOB = "distributed/job.py"
-CASES = ("simclr", "images", "teacher", "memory", "queues", "players")
+CASES = (
+    "simclr",
+    "images",
+    "validated",
+    "teacher",
+    "memory",
+    "clusters",
+    "queues",
+    "groups",
+    "players",
+    "clipnorm",
+    "global_clipnorm",
+    "scaled",
+    "overflowing",
+)
 
 
 @pytest.fixture(scope="module")

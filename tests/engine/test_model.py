@@ -273,7 +273,7 @@ def test_base_class_says_what_is_missing():
         (lambda: ready_batches(8, 1), "batch of one"),
         (lambda: {"views": 3}, "trains on images"),
         (lambda: None, "trains on images"),
-        (lambda: "some/folder", r"keras_ssl\.data\.load\('some/folder'\)"),
+        (lambda: "some/folder", "'some/folder' is neither a folder"),
     ],
     ids=["keys", "one", "dict", "nothing", "path"],
 )
@@ -306,7 +306,7 @@ def test_unusable_images_met_while_training_are_explained(tmp_path):
     source = keras_ssl.data.from_folder(tmp_path, max_corrupt_fraction=0.02)
     for i in range(1, 40, 2):
         (tmp_path / f"{i:02d}.png").write_bytes(b"damaged")
-    with pytest.raises(ValueError, match=r"^3 of 100 image files cannot be read"):
+    with pytest.raises(ValueError, match=r"^\d of 100 image files cannot be read"):
         simclr().fit(source, batch_size=8, epochs=3, verbose=0)
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from toys import images, tiny_backbone
 
-from keras_ssl.layers.shuffle import batch_order, group_limit, shuffled
+from keras_ssl.layers.shuffle import allowed_groups, batch_order, group_count, shuffled
 
 BATCH = images(16).astype("float32") / 255
 
@@ -47,8 +47,34 @@ def test_foreign_batch_normalisation_is_named():
     x = keras.layers.BatchNormalization(name="foreign_bn")(keras.layers.Conv2D(8, 3)(inputs))
     networks = [tiny_backbone(), keras.Model(inputs, x)]
     with pytest.warns(UserWarning, match="foreign_bn.*cannot be shuffled"):
-        assert group_limit(networks, None) == 1
+        assert allowed_groups(networks, None) == 1
     with pytest.raises(ValueError, match="`groups` must be 1 here. Received: groups=4"):
-        group_limit(networks, 4)
-    assert group_limit(networks, 1) == 1
-    assert [group_limit(networks[:1], groups) for groups in (None, 4, 1)] == [8, 4, 1]
+        allowed_groups(networks, 4)
+    assert allowed_groups(networks, 1) == 1
+    assert [allowed_groups(networks[:1], groups) for groups in (None, 4, 1)] == [None, 4, 1]
+
+
+@pytest.mark.parametrize(
+    "batch, groups, expected",
+    [
+        (256, None, 8),
+        (64, None, 8),
+        (48, None, 6),
+        (24, None, 3),
+        (125, None, 5),
+        (16, None, 2),
+        (8, None, 2),
+        (256, 4, 4),
+        (16, 8, 8),
+        (20, 8, 5),
+        (256, 1, 1),
+    ],
+)
+def test_groups_have_eight_images_where_the_batch_allows_it(batch, groups, expected):
+    assert group_count(batch, groups) == expected
+
+
+@pytest.mark.parametrize("batch", [127, 2, 143])
+def test_a_batch_that_cannot_be_divided_warns(batch):
+    with pytest.warns(UserWarning, match=f"not shuffled.*{batch} images.*multiple of 8"):
+        assert group_count(batch, None) == 1

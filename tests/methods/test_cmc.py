@@ -173,7 +173,7 @@ def test_settings_follow_the_size():
         ({"projectors": [heads.mlp(8, (6,))]}, "1 for 2 groups"),
         (
             {"projectors": [heads.mlp(8, (6,)), heads.mlp(8, (4,), name="other")]},
-            r"`projectors\[1\]`.*dim=6 .*gives 4",
+            r"`projectors\[1\]`.*give \(6,\).*gives \(4,\)",
         ),
     ],
 )

@@ -175,7 +175,7 @@ def test_settings_follow_the_size():
         ({"transform": "blur"}, "transform='blur'"),
         ({"transform": "rotation", "grid": 2}, "grid=2 for a rotation"),
         ({"grid": 0}, "grid=0"),
-        ({"projector": heads.mlp(8, (4,))}, "`projector`.*dim=6 .*gives 4"),
+        ({"projector": heads.mlp(8, (4,))}, r"`projector` must give \(6,\).*gives \(4,\)"),
     ],
 )
 def test_wrong_arguments(arguments, message):

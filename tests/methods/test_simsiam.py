@@ -150,8 +150,10 @@ def test_default_optimizers():
 
 def test_a_rate_for_nothing_is_refused():
     model = simsiam()
-    model.compile(optimizers.SGD(0.1, fixed_rates={"predictor": 0.1, "prediction": 0.2}))
-    with pytest.raises(ValueError, match="`fixed_rates` must name variables.*'prediction'"):
+    model.compile(optimizers.SGD(0.1, fixed_rates={"prediction": 0.2}))
+    with pytest.raises(
+        ValueError, match="`fixed_rates` must name variables.*'prediction', the path of 0"
+    ):
         model.fit(ready_batches(16, 16), verbose=0)
     with pytest.raises(ValueError, match="`fixed_rates` must be >= 0"):
         optimizers.SGD(0.1, fixed_rates={"predictor": -0.1})

@@ -227,7 +227,7 @@ def test_log_prob_depends_on_the_seed_and_rounds_its_images():
 def test_bernoulli_has_no_likelihood_of_grey_values():
     with pytest.raises(ValueError, match="`log_prob`.*'bernoulli'.*'gaussian'"):
         make("bernoulli").log_prob(images(2))
-    able = [name for name in LIKELIHOODS if evaluation.has_likelihood(make(name))]
+    able = [name for name in LIKELIHOODS if make(name).can("log_prob")]
     assert able == ["discretized_logistic", "gaussian"]
     with pytest.raises(ValueError, match="`samples` must be >= 1. Received: samples=0"):
         make().log_prob(images(2), samples=0)

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 from toys import TwoPlayers, ready_batches, tiny_backbone
 
-from keras_ssl.engine import feed
 from keras_ssl.optimizers import Players
 
 SGD, Adam = keras.optimizers.SGD, keras.optimizers.Adam
@@ -38,11 +37,12 @@ def test_players_take_turns_as_two_plain_optimizers_would():
     twin = game(SGD(0.0))
     optimizers = {"critic": Adam(0.01), "backbone": SGD(0.1, momentum=0.9)}
     for batch in ready_batches(48, 16):
-        for sign, name in ((-1.0, "critic"), (1.0, "backbone")):
+        for name, losses in (("critic", twin.critic_loss), ("backbone", twin.compute_losses)):
             own = twin.players[name]
             with tf.GradientTape() as tape:
-                loss = twin._game(batch, sign)["loss"]
+                loss = losses(batch, True)["loss"]
             optimizers[name].apply(tape.gradient(loss, [v.value for v in own]), own)
+        twin.after_step()
     model.fit(ready_batches(48, 16), verbose=0)
     for name in optimizers:
         for a, b in zip(values(model.players[name]), values(twin.players[name])):
@@ -78,14 +78,45 @@ def test_float16_scales_each_players_loss():
     assert all(np.isfinite(w).all() for w in model.get_weights())
 
 
-@pytest.mark.parametrize(
-    "make", [lambda clipped: clipped, lambda clipped: Players(critic=Adam(), backbone=clipped)]
-)
-def test_clipping_with_several_replicas_is_refused(make, monkeypatch):
-    monkeypatch.setattr(feed.distribute, "num_replicas", lambda: 2)
-    model = game(make(SGD(0.1, global_clipnorm=1.0)))
-    with pytest.raises(ValueError, match="clips each replica's share.*1.0.*2 replicas"):
-        feed.check_trainable(model)
+@pytest.mark.parametrize("order", [("critic", "backbone"), ("backbone", "critic")])
+def test_the_clock_does_not_depend_on_the_order_of_the_players(order):
+    rates = {"critic": 0.1, "backbone": 0.01}
+    model = game(Players(**{name: SGD(rates[name]) for name in order}))
+    model.fit(ready_batches(48, 16), verbose=0)
+    assert int(model.step) == int(model.optimizer.iterations) == 3
+    assert float(model.optimizer.learning_rate) == pytest.approx(0.1)
+
+
+def test_a_teacher_follows_after_the_turns_of_all_players():
+    """`update` is overridden; the frame calls `after_step` none the less, once a step."""
+    model = game(SGD(0.05))
+    teacher, calls, after_step = values(model.teacher.weights)[0], [], model.after_step
+
+    def counted():
+        calls.append(1)
+        after_step()
+
+    model.after_step = counted
+    students = []
+    watch = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: students.append(np.array(model.backbone.weights[0]))
+    )
+    model.fit(ready_batches(48, 16), verbose=0, callbacks=[watch])
+    for student in students:
+        teacher = 0.9 * teacher + 0.1 * student
+    np.testing.assert_allclose(values(model.teacher.weights)[0], teacher, atol=1e-6)
+    assert len(calls) == 1  # traced once, in one graph
+
+
+def test_a_teacher_of_players_waits_under_accumulation():
+    model = game(SGD(0.05, gradient_accumulation_steps=3))
+    teacher = values(model.teacher.weights)[0]
+    model.fit(ready_batches(48, 16), verbose=0)
+    student = values(model.backbone.weights)[0]
+    assert int(model.step) == 1
+    np.testing.assert_allclose(
+        values(model.teacher.weights)[0], 0.9 * teacher + 0.1 * student, atol=1e-6
+    )
 
 
 def test_wrong_players():
@@ -93,5 +124,7 @@ def test_wrong_players():
         Players()
     with pytest.raises(ValueError, match="critic=0.1"):
         Players(critic=0.1)
+    with pytest.raises(ValueError, match="same for all players.*'critic': 2, 'backbone': None"):
+        Players(critic=Adam(gradient_accumulation_steps=2), backbone=Adam())
     with pytest.raises(ValueError, match="players are .*'backbone', 'critic'.*'one'"):
         game(Players(one=Adam())).fit(ready_batches(16, 16), verbose=0)

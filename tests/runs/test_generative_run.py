@@ -27,9 +27,9 @@ class Toy(SSLModel):
     loss_names = ("loss", "error", "size")
     batch_keys = ("views", "feature_noise")
 
-    def __init__(self, backbone, has_likelihood=True, **kwargs):
+    def __init__(self, backbone, scored=True, **kwargs):
         super().__init__(**kwargs)
-        self.backbone, self.has_likelihood = backbone, has_likelihood
+        self.backbone, self.scored = backbone, scored
         width, shape = backbone.feature_dim, backbone.image_shape
         self.decoder = keras.Sequential(
             [
@@ -54,10 +54,11 @@ class Toy(SSLModel):
         return self.decoder(keras.random.normal((count, self.backbone.feature_dim), seed=seed))
 
     def log_prob(self, images, seed=0):
-        if not self.has_likelihood:
-            raise ValueError("no likelihood")
         error = ops.sum((self.reconstruct(images) - to_unit_range(images)) ** 2, axis=(1, 2, 3))
         return -error - math.log(256.0) * 192
+
+    def can(self, hook):
+        return super().can(hook) and (hook != "log_prob" or self.scored)
 
     def default_views(self, image_size):
         shape = (self.backbone.feature_dim,)
@@ -105,20 +106,20 @@ def test_a_run_goes_on_with_its_figures(tmp_path):
 
 
 def test_without_a_likelihood_and_without_held_out_images(tmp_path, capsys):
-    run = train(tmp_path / "run", test=False, labels=None, epochs=1, has_likelihood=False)
+    run = train(tmp_path / "run", test=False, labels=None, epochs=1, scored=False)
     assert "bits_per_dim" not in run.metrics[-1]
     printed = capsys.readouterr().out
     assert "shuffled pairs, 64 training images" in printed and "bits per dim" not in printed
     assert "Samples" in run.report.read_text()
 
 
-@pytest.mark.parametrize("has_likelihood", [True, False])
-def test_recipes_judge_by_all_test_images(has_likelihood):
-    model, config = Toy(tiny_backbone(), has_likelihood), types.SimpleNamespace(image_size=8)
+@pytest.mark.parametrize("scored", [True, False])
+def test_recipes_judge_by_all_test_images(scored):
+    model, config = Toy(tiny_backbone(), scored), types.SimpleNamespace(image_size=8)
     source, test = data.from_array(PIXELS), data.from_array(HELD_OUT)
     figures = _runner._generative(model, source, test, config)
     names = ["bits per dimension", "reconstruction error / that of shuffled pairs"]
-    assert list(figures) == [f"{n}, 40 test images" for n in names[not has_likelihood :]]
+    assert list(figures) == [f"{n}, 40 test images" for n in names[not scored :]]
     figures = _runner._generative(model, source, None, config)
     assert all(name.endswith(", 64 training images") for name in figures)
     assert _runner._generative(Follower(tiny_backbone()), source, test, config) == {}

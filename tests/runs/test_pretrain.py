@@ -242,9 +242,9 @@ def test_shell_errors_name_the_near_ones(tmp_path):
 
 
 def test_method_options_are_read_as_literals():
-    assert cli._options(["temperature=0.2", "name=x"]) == {"temperature": 0.2, "name": "x"}
+    assert cli._method_options(["temperature=0.2", "name=x"]) == {"temperature": 0.2, "name": "x"}
     with pytest.raises(ValueError, match="name=value"):
-        cli._options(["temperature"])
+        cli._method_options(["temperature"])
 
 
 def test_create_takes_names_in_any_spelling():

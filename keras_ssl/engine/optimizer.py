@@ -1,0 +1,163 @@
+"""What the frame does with a model's optimizer: make, build, check, clip, count its steps."""
+
+import contextlib
+import warnings
+
+from keras import ops
+
+from keras_ssl import distribute, optimizers
+
+
+def strategy(model):
+    """The `tf.distribute.Strategy` that the model was made under; None on other backends."""
+    return getattr(model, "distribute_strategy", None)
+
+
+def scope(model):
+    """The scope of the model's strategy, in which its optimizer must be made too."""
+    own = strategy(model)
+    return own.scope() if own is not None else contextlib.nullcontext()
+
+
+def prepare(model, epochs, batches):
+    """Compile where the user has not, make the optimizer's variables, and check it."""
+    if not model.compiled:
+        compile_default(model, epochs, batches.steps, batches.batch_size)
+    build(model)
+    check(model)
+
+
+def compile_default(model, epochs, steps, batch_size, accumulation=None):
+    """Compile with the method's default optimizer for a run of `epochs` times `steps` batches.
+
+    Args:
+        model: an `SSLModel`.
+        epochs: of the whole run.
+        steps: batches an epoch.
+        batch_size: images in the global batch.
+        accumulation: batches whose gradients are averaged before a step; None for one.
+
+    Raises:
+        ValueError: if `steps` is unknown.
+    """
+    if steps is None:
+        raise ValueError(
+            "`steps_per_epoch` is needed for the schedule: the dataset does not tell its length."
+        )
+    batches = accumulation or 1
+    with scope(model):
+        optimizer = model.default_optimizer(max(1, epochs * steps // batches), batch_size * batches)
+        optimizer.gradient_accumulation_steps = accumulation
+        model.compile(optimizer)
+
+
+def build(model):
+    """Make the variables of the model's optimizer, or of its players' optimizers."""
+    with scope(model):
+        if model.players and not isinstance(optimizers.inner(model.optimizer), optimizers.Players):
+            model.compile(optimizers.Players.like(model.optimizer, model.players))
+        if not model.optimizer.built:
+            model.optimizer.build(model.trainable_variables)
+            model.batches_seen.assign(0)  # schedules of a new optimizer begin at its first step
+        if model.players:
+            optimizer = optimizers.inner(model.optimizer)
+            optimizer.build_players(model.players, scaled=optimizer is not model.optimizer)
+
+
+def set_clock(model, epochs, steps):
+    """Tell the model's schedules where the run ends: `epochs` of `steps` batches from here."""
+    if steps is None:
+        return
+    batches = optimizers.accumulation(model.optimizer)
+    model.total_steps.assign(int(_number(model.step)) + epochs * steps // batches)
+    model.steps_per_epoch.assign(max(1, steps // batches))
+
+
+def count_step(model):
+    """Count a batch after `update`, and let state follow the weights where they have moved."""
+    model.batches_seen.assign_add(1)
+    batches = optimizers.accumulation(model.optimizer)
+    if batches == 1:
+        model.after_step()
+    else:  # between the optimizer's steps the weights stand still
+        model.when(ops.equal(model.batches_seen % batches, 0), model.after_step)
+
+
+def check(model):
+    """Raise on what `fit` would silently ignore; warn of steps that would move nothing."""
+    if model.losses:
+        raise ValueError(
+            f"{type(model).__name__} does not add regularizers of layers to its objective, but "
+            f"{len(model.losses)} were found. "
+            "Remove `kernel_regularizer` and the like and use the optimizer's `weight_decay`."
+        )
+    batches = optimizers.accumulation(model.optimizer)
+    with scope(model):
+        if batches > 1 and distribute.num_replicas() > 1:
+            raise ValueError(
+                "`gradient_accumulation_steps` works on one replica only (a limit of Keras' "
+                f"optimizers under tf.distribute). Received: {batches} with "
+                f"{distribute.num_replicas()} replicas. Use a larger batch_size."
+            )
+    for each in optimizers.each(model.optimizer):
+        steps = int(_number(each.iterations)) if each.built else 0
+        if steps and _number(each.learning_rate) == 0:
+            warnings.warn(
+                f"The learning rate is 0 at step {steps}: its schedule has ended and training "
+                "changes nothing more. Call `compile` with a new optimizer to train on.",
+                stacklevel=4,
+            )
+
+
+def clip(gradients, optimizer):
+    """Clipped shares of a gradient: what the replicas' optimizers must sum to the clipped gradient.
+
+    Keras clips each replica's share before it sums them. Here the shares are summed first, the
+    sum is clipped, and each replica gets an equal part of it, which Keras' own clipping then leaves
+    alone, as it is smaller still. All replicas come to the same verdict on overflow, too.
+
+    Args:
+        gradients: one replica's shares; None where there is no gradient. Scaled by the loss scale,
+            if `optimizer` is a `LossScaleOptimizer`.
+        optimizer: a Keras optimizer whose clipping applies, if any.
+
+    Returns:
+        List of the same form.
+    """
+    replicas = distribute.num_replicas()
+    places = [i for i, gradient in enumerate(gradients) if gradient is not None]
+    sums = distribute.replica_sum([gradients[i] for i in places])
+    inner = optimizers.inner(optimizer)
+    # Limits apply to the true gradient. An overflow must stay one: `clipvalue` would cut it off.
+    scale = 1.0 if inner is optimizer else optimizer.dynamic_scale
+    clipped = inner._clip_gradients([g / ops.cast(scale, g.dtype) for g in sums])
+    result = list(gradients)
+    for i, total, cut in zip(places, sums, clipped):
+        cut = ops.where(ops.isfinite(total), cut * ops.cast(scale, cut.dtype), total)
+        result[i] = cut / replicas
+    return result
+
+
+def clips(optimizer):
+    """Whether an optimizer limits gradients."""
+    inner = optimizers.inner(optimizer)
+    return any((inner.clipnorm, inner.clipvalue, inner.global_clipnorm))
+
+
+@contextlib.contextmanager
+def compiled_for_evaluation(model):
+    """Keras evaluates compiled models only; within this any model counts as compiled."""
+    if model.compiled:
+        yield
+        return
+    with scope(model):
+        model.compile(optimizer=None)
+    try:
+        yield
+    finally:
+        model.compiled, model.test_function = False, None
+
+
+def _number(scalar):
+    """The value of a scalar tensor or variable, mirrored or not."""
+    return float(scalar.numpy() if hasattr(scalar, "numpy") else scalar)

@@ -1,0 +1,76 @@
+"""Methods by name, with their papers' defaults."""
+
+import inspect
+
+from keras_ssl import backbones
+from keras_ssl.methods import METHODS
+from keras_ssl.ops.names import near
+
+DEFAULT_BACKBONE = "resnet18"
+
+
+def create(name, input_shape=(224, 224, 3), backbone=None, **options):
+    """Make any method by name, with its paper's defaults.
+
+    Args:
+        name: the class name of the method in any case; `-` and `_` are ignored. Or a class of your
+            own that extends `SSLModel`.
+        input_shape: height, width and channels of the images.
+        backbone: name of a backbone in `keras_ssl.backbones`, or a model; by default "resnet18".
+            Methods that bring their own network take none.
+        **options: further arguments of the method's constructor.
+
+    Returns:
+        The method, a `keras_ssl.SSLModel`.
+
+    Raises:
+        ValueError: if the name or an option is unknown (the message names the near ones), or a
+            backbone is given to a method with a network of its own.
+
+    Example:
+        >>> model = keras_ssl.create("simclr", input_shape=(32, 32, 3), backbone="small_conv")
+    """
+    method = find(name)
+    known = arguments(method)
+    for option in options:
+        if option not in known:
+            raise ValueError(f"{method.__name__} has no argument {option!r}." + near(option, known))
+    if keeps_images(method) and "num_images" not in options:
+        raise ValueError(
+            f"{method.__name__} keeps state of every image: `num_images`, the number of images of "
+            f"the data, must be given. Received: {sorted(options)}. Call "
+            f"create({name!r}, ..., num_images=50_000), for instance."
+        )
+    if "backbone" in known:
+        return method(backbones.get(backbone or DEFAULT_BACKBONE, input_shape), **options)
+    if backbone is not None:
+        raise ValueError(
+            f"{method.__name__} brings its own network and takes no `backbone`. Received: "
+            f"backbone={backbone!r}. Leave it out."
+        )
+    return method(tuple(input_shape), **options)
+
+
+def find(name):
+    """The class of the method called `name`; a class passes unchanged."""
+    if isinstance(name, type):
+        return name
+    known = {method.__name__.lower(): method for method in METHODS}
+    key = name.lower().replace("-", "").replace("_", "") if isinstance(name, str) else name
+    if key not in known:
+        raise ValueError(
+            f"`name` must be a method of keras_ssl. Received: {name!r}." + near(str(name), known)
+        )
+    return known[key]
+
+
+def arguments(method):
+    """Names of the constructor's arguments."""
+    parameters = inspect.signature(method.__init__).parameters
+    return [name for name in parameters if name not in ("self", "kwargs")]
+
+
+def keeps_images(method):
+    """Whether the method always keeps state of each image, and must know how many there are."""
+    argument = inspect.signature(method.__init__).parameters.get("num_images")
+    return argument is not None and argument.default is argument.empty
