@@ -72,7 +72,8 @@ class Memory(SSLModel):
             distribute.all_gather(x) for x in (batch["index"], ops.mean(view, axis=(1, 2)))
         )
         distance = ops.mean((ops.take(self.bank, index, axis=0) - pixels) ** 2)
-        distribute.write_rows(self.bank, index, pixels)
+        if training:
+            distribute.write_rows(self.bank, index, pixels)
         features = distribute.all_gather(self.backbone(view, training=training))
         return {"loss": distance + ops.mean((features - 1.0) ** 2)}
 

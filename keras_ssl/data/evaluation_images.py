@@ -1,5 +1,7 @@
 """Images for evaluation: a fixed choice, one size, in memory."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import tensorflow as tf
 
@@ -22,12 +24,19 @@ def collect(
     elements: tf.data.Dataset, image_size: tuple[int, int], dtype: str
 ) -> tuple[np.ndarray, np.ndarray]:
     """Images `(n, height, width, channels)` of `{"image", "index"}`, resized; and their indices."""
-    batches = elements.map(
+    images, indices = zip(*batches(elements, image_size, dtype), strict=True)
+    return np.concatenate(images), np.concatenate(indices)
+
+
+def batches(
+    elements: tf.data.Dataset, image_size: tuple[int, int], dtype: str, batch_size: int = _BATCH
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The same in batches, one at a time in memory."""
+    resized = elements.map(
         lambda element: (resize_and_crop(element["image"], image_size, dtype), element["index"]),
         num_parallel_calls=tf.data.AUTOTUNE,
-    ).batch(_BATCH)
-    images, indices = zip(*batches.prefetch(tf.data.AUTOTUNE).as_numpy_iterator(), strict=True)
-    return np.concatenate(images), np.concatenate(indices)
+    )
+    yield from resized.batch(batch_size).prefetch(tf.data.AUTOTUNE).as_numpy_iterator()
 
 
 def resize_and_crop(image: tf.Tensor, image_size: tuple[int, int], dtype: str) -> tf.Tensor:

@@ -1,7 +1,7 @@
 """Sources: where images come from, and in which order."""
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -91,11 +91,18 @@ class Source(abc.ABC):
         images, indices = evaluation_images.collect(self._chosen(chosen), image_size, self.dtype)
         return images, self._labels_at(indices) if self.has_labels else None
 
-    def batches(self, image_size, batch_size=256):
-        """(temporary)"""
-        images, _ = self.arrays(image_size)
-        for i in range(0, len(images), batch_size):
-            yield images[i : i + batch_size], np.arange(i, min(i + batch_size, len(images)))
+    def batches(
+        self, image_size: tuple[int, int], batch_size: int = 256
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """All images in the order of their index, resized as by `arrays`, a batch at a time.
+
+        This is what work between epochs reads (`SSLModel.begin_epoch`), such as k-means over all
+        features. Unreadable images are left out.
+
+        Yields:
+            Images `(n, height, width, channels)` of the source's dtype, and their indices `(n,)`.
+        """
+        return evaluation_images.batches(self.ordered(), image_size, self.dtype, batch_size)
 
     def _labels_at(self, indices: np.ndarray) -> np.ndarray:
         return self.labels[indices]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import numpy as np
 import tensorflow as tf
 
 from keras_ssl.data import seeds
@@ -92,13 +93,44 @@ def check_stream(
     labels: bool = False,
 ) -> None:
     """Raise what `stream` raises for these arguments, without making anything."""
-    _check_batch(source, batch_size, num_workers, worker, replicas_per_worker)
+    _check_workers(num_workers, worker, replicas_per_worker)
+    parts = num_workers * replicas_per_worker
+    check_batch_size(batch_size, source.size, source.name, parts)
     _check_size(source, views)
     if labels and not source.has_labels:
         raise ValueError(
             f"The method trains with labels. Received: {source.name}, which has none. Pass "
             "fit(images, labels), a dataset of (image, label) or a folder with one sub-folder a "
             "class."
+        )
+
+
+def check_batch_size(batch_size, size: int, name: str, parts: int = 1, least: int = 1) -> None:
+    """Raise unless batches of `batch_size` images can be made and shared; all rules of it.
+
+    Args:
+        batch_size: images in the global batch.
+        size: number of images.
+        name: of their source.
+        parts: replicas that share the batch evenly.
+        least: the fewest images that a method can use; 2 where it compares images.
+    """
+    received = f"Received: batch_size={batch_size!r}"
+    if not isinstance(batch_size, int | np.integer) or isinstance(batch_size, bool):
+        raise ValueError(f"`batch_size` must be an integer. {received}.")
+    if batch_size < least:
+        why = ": a batch of one has nothing to be compared with" if least == 2 else ""
+        raise ValueError(f"`batch_size` must be at least {least}{why}. {received}.")
+    if batch_size > size:
+        raise ValueError(
+            f"`batch_size` must not exceed the number of images. {received} and {size} images in "
+            f"{name}. Use a smaller batch_size."
+        )
+    if batch_size % parts:
+        raise ValueError(
+            "`batch_size` is the global batch and must be a multiple of the "
+            f"{parts} replicas in use. {received}. Use {max(1, batch_size // parts) * parts}, for "
+            "instance."
         )
 
 
@@ -131,28 +163,16 @@ def _label_table(source: Source) -> tf.Tensor:
         return tf.constant(source.labels, tf.int64)
 
 
-def _check_batch(source, batch_size, num_workers, worker, replicas_per_worker) -> None:
-    if batch_size < 1 or min(num_workers, replicas_per_worker) < 1:
+def _check_workers(num_workers, worker, replicas_per_worker) -> None:
+    if min(num_workers, replicas_per_worker) < 1:
         raise ValueError(
-            "`batch_size`, `num_workers` and `replicas_per_worker` must be >= 1. "
-            f"Received: {batch_size}, {num_workers}, {replicas_per_worker}."
+            "`num_workers` and `replicas_per_worker` must be positive. "
+            f"Received: {num_workers}, {replicas_per_worker}."
         )
     if not 0 <= worker < num_workers:
         raise ValueError(
             f"`worker` must be from 0 to num_workers - 1. Received: worker={worker}, "
             f"num_workers={num_workers}."
-        )
-    if batch_size > source.size:
-        raise ValueError(
-            f"`batch_size` must not exceed the number of images. Received: batch_size={batch_size} "
-            f"and {source.size} images in {source.name}. Use a smaller batch_size."
-        )
-    parts = num_workers * replicas_per_worker
-    if batch_size % parts:
-        raise ValueError(
-            f"`batch_size` must be a multiple of the {parts} replicas ({num_workers} workers with "
-            f"{replicas_per_worker} each). Received: batch_size={batch_size}. "
-            f"Use {max(1, batch_size // parts) * parts}."
         )
 
 
@@ -164,16 +184,4 @@ def _check_size(source: Source, views: Callable) -> None:
             f"pixels (height, width; the median where they differ) in {source.name}, views of "
             f"{tuple(size)}. Use views of at most {min(source.typical_size)} pixels, or resize the "
             "images before."
-        )
-
-
-def check_batch_size(batch_size, size, name, parts=1, least=1):
-    if batch_size < least:
-        raise ValueError(
-            "`batch_size` must be at least 2: a batch of one has nothing to be compared with. "
-            f"Received: batch_size={batch_size}."
-        )
-    if batch_size % parts:
-        raise ValueError(
-            f"`batch_size` must be a multiple of the {parts} replicas in use. Received: batch_size={batch_size}"
         )

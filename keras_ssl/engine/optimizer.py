@@ -45,6 +45,7 @@ def compile_default(model, epochs, steps, batch_size, accumulation=None):
             "`steps_per_epoch` is needed for the schedule: the dataset does not tell its length."
         )
     batches = accumulation or 1
+    model.steps_per_epoch.assign(max(1, steps // batches))  # for defaults that count in epochs
     with scope(model):
         optimizer = model.default_optimizer(max(1, epochs * steps // batches), batch_size * batches)
         optimizer.gradient_accumulation_steps = accumulation

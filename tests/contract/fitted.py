@@ -1,9 +1,8 @@
 """One trained model of a case, which all checks that only look at it share.
 
 Training and tracing are what the contract costs, so each kind of run is made once a case: three
-steps, then from the start again twenty on one batch (`model`); a run from plain images with
-everything at its default,
-copied in the middle of its second epoch as a kill would leave it (`whole`).
+steps; from the start again, twenty on one batch (`model`); and a run from plain images with all
+settings at their defaults, copied inside its second epoch as a kill would leave it (`whole`).
 """
 
 import functools

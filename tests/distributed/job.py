@@ -91,7 +91,7 @@ def toys():
         "simclr": (lambda: compiled(keras_ssl.SimCLR(backbone())), ready, {}),
         "images": (lambda: keras_ssl.SimCLR(backbone()), plain, two_epochs),
         "validated": (
-            lambda: compiled(keras_ssl.SimCLR(backbone())),
+            lambda: compiled(keras_ssl.SimCLR(backbone()), 0.01),
             plain,
             {**two_epochs, "validation_data": images(24, seed=1)},
         ),
