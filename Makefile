@@ -4,17 +4,20 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO_OUT ?= runs/demo
 WORKERS ?= -n 2 --dist loadfile  # processes that share the test files; empty for one
+# Empty CONSTRAINTS installs the newest versions that setup.py allows.
+CONSTRAINTS ?= --constraint constraints.txt
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check $(CONSTRAINTS)
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .PHONY: demo test test-all lint format benchmark clean
 
-$(VENV)/.installed: setup.py
+$(VENV)/.installed: setup.py constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	$(INSTALL) -e .
 	touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	$(INSTALL) -e '.[dev]'
 	touch $@
 
 demo: $(VENV)/.installed

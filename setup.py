@@ -10,8 +10,8 @@ VERSION = re.search(
     r'__version__ = "(.+)"', (HERE / "keras_ssl" / "__init__.py").read_text()
 ).group(1)
 
-JAX = ["jax>=0.10"]
-HUB = ["keras-hub>=0.32"]
+JAX = ["jax>=0.10,<0.12"]
+HUB = ["keras-hub>=0.32,<1"]
 
 setup(
     name="keras-ssl",
@@ -24,25 +24,26 @@ setup(
     python_requires=">=3.11,<3.14",
     packages=find_packages(include=["keras_ssl", "keras_ssl.*"]),
     install_requires=[
-        "keras>=3.15",
-        "tensorflow>=2.21",
-        "tensorflow-datasets>=4.9.9",
-        "keras-cv>=0.9",
-        "numpy>=1.26",
-        "absl-py>=2.1",
-        "scikit-learn>=1.5",
-        "scipy>=1.13",
-        "threadpoolctl>=3.1",
-        "matplotlib>=3.9",
-        "Pillow>=10.3",
-        "tqdm>=4.66",
+        # The engine overrides parts of Keras' trainer and optimizers: minor versions count.
+        "keras>=3.15,<3.17",
+        "tensorflow>=2.21,<2.23",
+        "tensorflow-datasets>=4.9.9,<5",
+        "keras-cv>=0.9,<1",
+        "numpy>=1.26,<3",
+        "absl-py>=2.1,<3",
+        "scikit-learn>=1.5,<2",
+        "scipy>=1.13,<2",
+        "threadpoolctl>=3.1,<4",
+        "matplotlib>=3.9,<4",
+        "Pillow>=10.3,<14",
+        "tqdm>=4.66,<5",
     ],
     extras_require={
         "hub": HUB,
         "jax": JAX,
-        "onnx": ["tf2onnx>=1.17", "onnx>=1.17"],
-        "peers": ["torch>=2.8", "lightly>=1.5"],
-        "dev": ["pytest>=8", "pytest-xdist>=3.6", "ruff>=0.14", *JAX, *HUB],
+        "onnx": ["tf2onnx>=1.17,<2", "onnx>=1.17,<2"],
+        "peers": ["torch>=2.8,<3", "lightly>=1.5,<2"],
+        "dev": ["pytest>=8,<10", "pytest-xdist>=3.6,<4", "ruff>=0.14,<0.18", *JAX, *HUB],
     },
     entry_points={"console_scripts": ["keras-ssl = keras_ssl.cli:main"]},
     classifiers=[

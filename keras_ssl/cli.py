@@ -84,6 +84,10 @@ def _define_flags():
 def main():
     """Entry point of the command `keras-ssl`."""
     _define_flags()
+    # `--help` shows docstring and flags of the main module, which an installed command has not.
+    sys.modules["__main__"].__doc__ = __doc__
+    for name in (*_options(), "set"):
+        FLAGS.register_key_flag_for_module(sys.argv[0], FLAGS[name])
     app.run(_run)
 
 

@@ -107,6 +107,7 @@ class BiGAN(SSLModel):
             self.optimizer_of("discriminator"),
         )
         generator_losses = self.minimize(
+            # In inference mode the discriminator's estimates of spectral norms stay as they are.
             lambda: {"loss": losses.joint_generator_loss(*self._logits(batch, True, False))},
             self.players["generator"],
             self.optimizer_of("generator"),
@@ -143,6 +144,7 @@ class BiGAN(SSLModel):
 
     def _logits(self, batch, training, discriminator_training):
         """D of the real and of the fake pairs of the global batch, `(N, 1)` each."""
+        # Real and fake pairs pass the discriminator as one batch: it has no batch normalisation.
         (images,), z = batch["views"], batch["latent_noise"]
         encodings = ops.cast(self._encode(images, training), "float32")
         fakes = ops.cast(self.generator(z, training=training), "float32")

@@ -62,11 +62,13 @@ class BYOL(SSLModel):
     def compute_losses(self, batch, training):
         """Squared distances of both predictions to the teacher's projections."""
         targets, predictions = [], []
+        # One view after the other: each is normalised by statistics of its own, as the authors'.
         for view in batch["views"]:
             z = heads.chain(view, self.backbone, self.projector, training=training)
             predictions.append(distribute.all_gather(self.predictor(z, training=training)))
             t = heads.chain(view, self.teacher_backbone, self.teacher_projector, training=training)
             targets.append(distribute.all_gather(ops.stop_gradient(t)))
+        # |p - t|^2 = 2 - 2 <p, t> for unit vectors
         cosines = losses.negative_cosine(predictions[0], targets[1])
         cosines += losses.negative_cosine(predictions[1], targets[0])
         return {"loss": 4.0 + 2.0 * cosines}

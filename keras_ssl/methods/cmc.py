@@ -83,6 +83,7 @@ class CMC(SSLModel):
         self.num_negatives = default_negatives if num_negatives is None else num_negatives
         self.num_images, self.dim, self.bank_momentum = num_images, dim, bank_momentum
         memory.check_numbers(num_images, dim, self.num_negatives, self.temperature)
+        # The backbone gives the towers' features side by side; `_ends` says where to cut.
         widths = [tower.output_shape[-1] for tower in towers_of(self.backbone)]
         self._ends = [sum(widths[:i]) for i in range(1, len(widths))]
         self.graph = graph

@@ -141,8 +141,8 @@ class InfoMin(SSLModel):
 
     def _jigsaw_query(self, patches, training):
         """One query for the patches of each image; an image's patches stay in one group."""
-        stacked = ops.stack(patches, axis=1)
-        images = ops.reshape(stacked, (-1, *stacked.shape[2:]))
+        stacked = ops.stack(patches, axis=1)  # (B, P, h, w, C)
+        images = ops.reshape(stacked, (-1, *stacked.shape[2:]))  # groups cut between images
         features = self.backbone(images, training=training)
         features = ops.reshape(features, (-1, len(patches), features.shape[-1]))
         return self.jigsaw_projector(features, training=training)

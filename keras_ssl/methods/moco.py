@@ -95,11 +95,11 @@ class MoCo(SSLModel):
         groups = group_count(view1.shape[0] * distribute.num_replicas(), self._groups)
         with norm.grouped(groups):
             query = heads.chain(view1, self.backbone, self.projector, training=training)
-        query = distribute.all_gather(ops.cast(query, "float32"))
+        query = distribute.all_gather(ops.cast(query, "float32"))  # (global N, width)
         key = shuffled(lambda x: self._key(x, training), view2, groups, self.step)
         key = ops.stop_gradient(key)
         loss = losses.info_nce(query, key, self.queue.keys, temperature=self.temperature)
-        if training:
+        if training:  # after the loss: an image is no negative of itself
             self.queue.enqueue(key)
         return {"loss": loss}
 

@@ -98,7 +98,7 @@ class MoCoV3(SSLModel):
     def compute_losses(self, batch, training):
         """Queries of each view against the keys of the other, in the global batch."""
         queries, keys = [], []
-        for view in batch["views"]:
+        for view in batch["views"]:  # each with batch statistics of its own
             q = heads.chain(view, self.backbone, self.projector, self.predictor, training=training)
             q = ops.cast(q, "float32")
             k = heads.chain(view, self.key_backbone, self.key_projector, training=training)
@@ -107,6 +107,7 @@ class MoCoV3(SSLModel):
             keys.append(distribute.all_gather(k))
         there = losses.inter_view_nce(queries[0], keys[1], self.temperature)
         back = losses.inter_view_nce(queries[1], keys[0], self.temperature)
+        # 2 t undoes the division of the scores by t in the gradient
         return {"loss": 2.0 * self.temperature * (there + back)}
 
     def after_step(self):

@@ -113,6 +113,7 @@ class NNCLR(SSLModel):
 
     def _nearest(self, z):
         """The rows of the queue, as it is, that are most like the rows of `z`."""
+        # Both are of unit length: the largest product is the nearest row.
         similarity = ops.matmul(z, ops.transpose(self.queue.keys))  # (N, queue size)
         nearest = ops.take(self.queue.keys, ops.argmax(similarity, axis=-1), axis=0)
         return ops.stop_gradient(nearest)

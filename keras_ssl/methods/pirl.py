@@ -155,8 +155,8 @@ class PIRL(SSLModel):
                 f"more. Make the batch with `keras_ssl.views.pirl`."
             )
         features = self.backbone(ops.concatenate(parts), training=training)
-        by_part = ops.reshape(features, (len(parts), -1, features.shape[-1]))
-        by_image = ops.transpose(by_part, (1, 0, 2))
+        by_part = ops.reshape(features, (len(parts), -1, features.shape[-1]))  # (P, B, D)
+        by_image = ops.transpose(by_part, (1, 0, 2))  # (B, P, D), patches in their random order
         return l2_normalize(self.transform_projector(by_image, training=training))
 
 

@@ -61,6 +61,7 @@ class RotNet(SSLModel):
         logits = heads.chain(images, self.backbone, self.head, training=training)
         logits = distribute.all_gather(ops.cast(logits, "float32"))  # (4 * global batch, 4)
         labels = ops.reshape(ops.transpose(batch["rotations"]), (-1,))  # one view after the other
+        # Replicas gather both in the same order, so a logit still meets its label.
         labels = distribute.all_gather(ops.cast(labels, "int32"))
         entropies = ops.sparse_categorical_crossentropy(labels, logits, from_logits=True)
         correct = ops.equal(ops.cast(ops.argmax(logits, axis=-1), "int32"), labels)

@@ -68,6 +68,7 @@ class SimCLR(SSLModel):
     def compute_losses(self, batch, training):
         """NT-Xent of the global batch."""
         view1, view2 = batch["views"]
+        # Both views as one batch: they share batch statistics, as in the authors' code.
         z = heads.chain(
             ops.concatenate([view1, view2]), self.backbone, self.projector, training=training
         )

@@ -63,6 +63,7 @@ class SupCon(SSLModel):
         z = heads.chain(
             ops.concatenate(batch["views"]), self.backbone, self.projector, training=training
         )
+        # Gathered by view, so that the labels of the global batch, twice, are in the same order.
         halves = [distribute.all_gather(half) for half in ops.split(z, 2)]  # (global N, width) each
         labels = ops.tile(distribute.all_gather(batch["label"]), 2)  # (2 * global N,)
         loss = losses.supervised_contrastive(ops.concatenate(halves), labels, self.temperature)

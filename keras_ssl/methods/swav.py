@@ -105,7 +105,8 @@ class SwAV(SSLModel):
         z = ops.stack(self._project(batch["views"], training), axis=1)  # (batch, views, width)
         z = distribute.all_gather(z)
         frozen = ops.logical_not(self._has_passed(self.freeze_epochs))
-        prototypes = ops.convert_to_tensor(self.prototypes)
+        # Frozen by a zero gradient, so that one graph serves all steps.
+        prototypes = ops.convert_to_tensor(self.prototypes)  # (K, width), unit rows
         prototypes = ops.where(frozen, ops.stop_gradient(prototypes), prototypes)
         scores = [ops.matmul(z[:, v], ops.transpose(prototypes)) for v in range(z.shape[1])]
         codes = [self._codes(v, ops.stop_gradient(scores[v])) for v in range(2)]
@@ -149,7 +150,7 @@ class SwAV(SSLModel):
                 f"SwAV needs two views at least. Received: {len(images)}. Make the batch with "
                 "`keras_ssl.views.swav(image_size)`."
             )
-        places = {}
+        places = {}  # views by size: those of one size pass the backbone as one batch
         for v, view in enumerate(images):
             places.setdefault(tuple(view.shape[1:3]), []).append(v)
         features = [
@@ -157,7 +158,7 @@ class SwAV(SSLModel):
             for same in places.values()
         ]
         z = l2_normalize(self.projector(ops.concatenate(features), training=training))
-        order = [v for same in places.values() for v in same]
+        order = [v for same in places.values() for v in same]  # `z` is grouped by size
         by_view = dict(zip(order, ops.split(z, len(images))))
         return [by_view[v] for v in range(len(images))]
 
@@ -182,6 +183,8 @@ class SwAV(SSLModel):
 
     def _remember(self, queue, z):
         """Put embeddings into a queue; those from before `queue_start` do not count."""
+        # Rows are always written, which costs nothing beside the step; before `queue_start` the
+        # count is put back to 0, so that the queue does not become full.
         queue.enqueue(z)
         counted = ops.cast(self._has_passed(self.queue_start), "int32")
         queue.count.assign(queue.count * counted)

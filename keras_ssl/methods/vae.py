@@ -184,6 +184,7 @@ class VAE(SSLModel):
         features = flat_features(self.backbone, images, training)
         statistics = ops.cast(self.posterior_head(features, training=training), "float32")
         mean, log_variance = ops.split(statistics, 2, axis=-1)
+        # A smooth limit: exp() of a wild first output would overflow, and clipping has no gradient.
         limit = _LOG_VARIANCE_LIMIT
         return mean, limit * ops.tanh(log_variance / limit)
 
@@ -193,6 +194,7 @@ class VAE(SSLModel):
             return losses.bernoulli(images, maps)
         if self.likelihood == "discretized_logistic":
             return losses.discretized_logistic(images, *ops.split(maps, 2, axis=-1))
+        # Uniform dequantisation: the density of y bounds the probability of the 8-bit value k.
         pixels = (ops.round(255.0 * images) + pixel_noise) / 256.0
         log_scale = ops.maximum(self.log_scale, _LOWEST_LOG_SCALE)
         nats = losses.gaussian(pixels, (maps + 1.0) / 2.0, log_scale)

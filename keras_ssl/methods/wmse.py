@@ -105,6 +105,8 @@ class WMSE(SSLModel):
 
     def _orders(self, size):
         """Permutations `(iterations, size)` of the global batch, others at each step."""
+        # Drawn once, when the step is traced, and indexed by the step: the same on every backend
+        # and after a resume, without random state.
         generator = np.random.default_rng(size)
         shape = (_PERMUTATIONS, self.iterations)
         orders = [[generator.permutation(size) for _ in range(shape[1])] for _ in range(shape[0])]

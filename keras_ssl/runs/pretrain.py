@@ -189,10 +189,6 @@ def train(
     batch_size = inputs.batch_size_for(source, batch_size)
     views = views or model.default_views(model.image_shape[:2])
     inputs.check(model, source, views, batch_size)  # before anything is written
-    if not model.compiled:
-        optimizer.compile_default(
-            model, epochs, source.size // batch_size, batch_size, gradient_accumulation_steps
-        )
     settings = {
         **settings,
         "batch_size": batch_size,
@@ -200,14 +196,20 @@ def train(
         "version": keras_ssl.__version__,
     }
     chief = distribute.is_chief(optimizer.strategy(model))
-    probe, watchers = None, []
-    if chief:  # the monitors look at the chief's copy of the weights, which is everyone's
-        probe = watch.Probe(model, source, test, views, seed)
-        watchers = watch.watchers(model, source, test, probe, monitor, knn_every)
     folder = RunFolder(out, settings, writes=chief)
     try:
+        # First of all: what follows makes variables, which all processes must do together.
+        where = f"epochs done in {folder.path}"
+        distribute.check_agreement(folder.epochs_done(), optimizer.strategy(model), where)
+        if not model.compiled:
+            optimizer.compile_default(
+                model, epochs, source.size // batch_size, batch_size, gradient_accumulation_steps
+            )
         done = folder.restore(model)
-        distribute.check_agreement(done, optimizer.strategy(model), f"epochs done in {folder.path}")
+        probe, watchers = None, []
+        if chief:  # the monitors look at the chief's copy of the weights, which is everyone's
+            probe = watch.Probe(model, source, test, views, seed)
+            watchers = watch.watchers(model, source, test, probe, monitor, knn_every)
         if not folder.rows:
             folder.rows.append({"epoch": 0, **watch.measure(model, watchers)})
         watch.resume(model, watchers, folder.rows)

@@ -15,6 +15,8 @@ from toys import Clusters, OwnNetwork, TwoPlayers, images, tiny_backbone
 import keras_ssl
 from keras_ssl import backbones, data
 from keras_ssl.layers import heads
+from keras_ssl.layers.decoders import conv_decoder
+from keras_ssl.layers.discriminators import pair_discriminator
 
 SHAPE, BATCH, COUNT = (8, 8, 3), 16, 48
 
@@ -39,15 +41,31 @@ def tiny_transformer():
     return backbones.vit(8, 1, 2, SHAPE, pooling="avg", **start)
 
 
-def head(output_norm):
-    """A projector of two layers that costs little."""
-    return heads.mlp(8, (32, 16), output_norm=output_norm, kernel_initializer="lecun_normal")
+def head(output_norm, width=8, name="projector"):
+    """A projector, or with width 16 a predictor, of two layers that costs little."""
+    start = {"output_norm": output_norm, "kernel_initializer": "lecun_normal"}
+    return heads.mlp(width, (32, 16), name=name, **start)
+
+
+def bigan():
+    """BiGAN with small networks."""
+    return keras_ssl.BiGAN(
+        tiny_backbone(),
+        generator=conv_decoder(6, SHAPE, widths=(16, 8), activation="sigmoid", name="generator"),
+        discriminator=pair_discriminator(SHAPE, 6, widths=(8,), hidden=16),
+        latent_dim=6,
+    )
 
 
 CASES = {
     "BarlowTwins": Case(lambda: keras_ssl.BarlowTwins(tiny_backbone(), head(None)), rate=0.03),
-    "BiGAN": Case(lambda: keras_ssl.BiGAN(tiny_backbone(), latent_dim=6)),
-    "BYOL": Case(lambda: keras_ssl.BYOL(tiny_backbone(), momentum=0.9), rate=0.02),
+    "BiGAN": Case(bigan, rate=0.03),
+    "BYOL": Case(
+        lambda: keras_ssl.BYOL(
+            tiny_backbone(), head(None), head(None, 16, "predictor"), momentum=0.9
+        ),
+        rate=0.02,
+    ),
     "CMC": Case(
         lambda: keras_ssl.CMC(tiny_backbone(), COUNT, temperature=0.3, num_negatives=16), rate=0.01
     ),
@@ -64,7 +82,7 @@ CASES = {
     "DCL": Case(lambda: keras_ssl.DCL(tiny_backbone(), temperature=0.2)),
     "InfoMin": Case(
         lambda: keras_ssl.InfoMin(
-            tiny_backbone(), queue_size=40, momentum=0.9, temperature=0.5, groups=8
+            tiny_backbone(), queue_size=40, momentum=0.9, temperature=0.5, groups=2
         )
     ),
     "InstDisc": Case(
@@ -80,7 +98,7 @@ CASES = {
         lambda: keras_ssl.MoCoV3(
             tiny_backbone(),
             head("plain"),
-            heads.mlp(16, (32, 16), output_norm=None, kernel_initializer="lecun_normal"),
+            head(None, 16, "predictor"),
             momentum=0.9,
         )
     ),
@@ -88,14 +106,17 @@ CASES = {
         lambda: keras_ssl.MoCoV3(
             tiny_transformer(),
             head("plain"),
-            heads.mlp(16, (32, 16), output_norm="plain", kernel_initializer="lecun_normal"),
+            head("plain", 16, "predictor"),
             momentum=0.9,
         ),
         rate=0.003,
         slow=True,
     ),
     "NNCLR": Case(
-        lambda: keras_ssl.NNCLR(tiny_backbone(), head("scale"), queue_size=40), rate=0.03
+        lambda: keras_ssl.NNCLR(
+            tiny_backbone(), head("scale"), head(None, 16, "predictor"), queue_size=40
+        ),
+        rate=0.003,
     ),
     "PIRL": Case(
         lambda: keras_ssl.PIRL(tiny_backbone(), COUNT, temperature=0.5, num_negatives=16), rate=0.03
@@ -126,7 +147,8 @@ CASES = {
     ),
     "SupCon": Case(lambda: keras_ssl.SupCon(tiny_backbone()), rate=0.005),
     "SwAV": Case(
-        lambda: keras_ssl.SwAV(tiny_backbone(), num_prototypes=20, freeze_epochs=1 / 3), rate=0.03
+        lambda: keras_ssl.SwAV(tiny_backbone(), head(None), num_prototypes=20, freeze_epochs=1 / 3),
+        rate=0.03,
     ),
     "Toy with clusters": Case(lambda: Clusters(tiny_backbone(), COUNT), toy=Clusters),
     "Toy with a network": Case(lambda: OwnNetwork(SHAPE), toy=OwnNetwork),

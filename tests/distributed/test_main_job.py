@@ -34,12 +34,13 @@ def launch(data, out, config, epochs=4):
     words += ["--backbone=small_conv", f"--epochs={epochs}", "--batch_size=16", "--seed=3"]
     environment = {**os.environ, **QUIET, "TF_CONFIG": config}
     index = json.loads(config)["task"]["index"]
-    return subprocess.Popen(
-        [sys.executable, "-m", "keras_ssl.cli", *words],
-        env=environment,
-        stdout=open(f"{out}.{index}.log", "a"),
-        stderr=subprocess.STDOUT,
-    )
+    with open(f"{out}.{index}.log", "a") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "keras_ssl.cli", *words],
+            env=environment,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
 
 
 def finish(processes, out):
@@ -95,7 +96,8 @@ def test_processes_with_folders_of_their_own_are_told(photos, tmp_path):
     finish([launch(photos, first, config, epochs=1) for config in configs], first)
     configs = cluster()
     processes = [launch(photos, out, c, 1) for out, c in zip((first, second), configs)]
-    for process in processes:
-        process.wait(120)
+    processes[1].wait(120)
+    processes[0].kill()  # it may have been waiting for the other already
+    processes[0].wait()
     log = (tmp_path / "second.1.log").read_text()
     assert processes[1].returncode == 1 and "All processes must see the same epochs done" in log
