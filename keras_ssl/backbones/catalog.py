@@ -1,6 +1,5 @@
 """Backbones by name."""
 
-import difflib
 from collections.abc import Sequence
 
 import keras
@@ -9,6 +8,7 @@ from keras_ssl.backbones import resnet, vit
 from keras_ssl.backbones.adopt import adopt
 from keras_ssl.backbones.backbone import Backbone
 from keras_ssl.backbones.small_conv import small_conv
+from keras_ssl.ops.names import near
 
 _MAKERS = {
     "resnet18": resnet.resnet18,
@@ -39,11 +39,9 @@ def get(backbone: str | keras.Model, input_shape: Sequence[int] | None = None) -
     if isinstance(backbone, str):
         plain = {_plain(name): name for name in NAMES}
         if _plain(backbone) not in plain:
-            near = difflib.get_close_matches(_plain(backbone), plain, n=3)
-            hint = f"Did you mean {' or '.join(repr(plain[n]) for n in near)}? " if near else ""
             raise ValueError(
-                f"`backbone` must be one of {NAMES}, or a model. Received: backbone={backbone!r}. "
-                f"{hint}Any keras.Model without its classifier can be passed in its place."
+                "`backbone` must be a known name, or any keras.Model without its classifier. "
+                f"Received: backbone={backbone!r}.{near(backbone, NAMES)}"
             )
         maker = _MAKERS[plain[_plain(backbone)]]
         return maker() if input_shape is None else maker(input_shape)

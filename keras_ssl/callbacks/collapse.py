@@ -5,7 +5,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_ssl.callbacks.knn import is_untrained, steps_taken
+from keras_ssl.callbacks.monitor import check_every, is_untrained, steps_taken
 from keras_ssl.evaluation import features, monitors
 from keras_ssl.evaluation.diagnosis import Verdict, collapse_figures, diagnose
 
@@ -49,21 +49,17 @@ class CollapseMonitor(keras.callbacks.Callback):
                 "`images` must hold at least 16 images, better some hundreds. "
                 f"Received: {len(self.images)}."
             )
-        if every < 1:
-            raise ValueError(f"`every` must be >= 1. Received: every={every}.")
+        check_every(every)
         self.views = None if views is None else _check_views(views)
         self.every, self.batch_size = every, batch_size
         self.untrained: dict[str, float] | None = None
         self.history: list[dict[str, float]] = []
         self.verdict: Verdict | None = None
-        self._projector: bool | None = None
 
     def measure(self, model: Any) -> dict[str, float]:
         """The figures of the current weights, as floats by name."""
         figures = self._space(model.encode, "features")
-        if self._projector is None:
-            self._projector = _has_projector(model, self.images)
-        if self._projector:
+        if model.can("embed"):
             figures |= self._space(model.embed, "embedding")
         return figures
 
@@ -120,16 +116,6 @@ class CollapseMonitor(keras.callbacks.Callback):
             value = monitors.alignment(first, second) if finite else float("nan")
             figures[f"{prefix}_alignment"] = value
         return figures
-
-
-def _has_projector(model: Any, images: np.ndarray) -> bool:
-    if not hasattr(model, "embed"):
-        return False
-    try:
-        model.embed(images[:16])
-    except NotImplementedError:
-        return False
-    return True
 
 
 def _check_views(views: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -2,13 +2,13 @@
 
 from typing import Any
 
-import keras
 import numpy as np
 
+from keras_ssl.callbacks.monitor import FigureMonitor
 from keras_ssl.evaluation import features, knn
 
 
-class KNNMonitor(keras.callbacks.Callback):
+class KNNMonitor(FigureMonitor):
     """Write the kNN accuracy of `model.encode` to the logs, as "knn".
 
     Labels are used for this figure alone; images whose label is negative are left out. A fixed,
@@ -52,16 +52,10 @@ class KNNMonitor(keras.callbacks.Callback):
         max_test: int = 2000,
         image_size: tuple[int, int] | None = None,
     ):
-        super().__init__()
-        if every < 1:
-            raise ValueError(f"`every` must be >= 1. Received: every={every}.")
+        super().__init__(every)
         self.train = _part(*features.labelled(train, image_size), max_train)
         self.test = _part(*features.labelled(test, image_size, "test"), max_test)
-        self.every, self.k, self.temperature = every, k, temperature
-        self.batch_size = batch_size
-        self.untrained: float | None = None
-        self.history: list[dict[str, float]] = []
-        self._first = True
+        self.k, self.temperature, self.batch_size = k, temperature, batch_size
 
     def measure(self, model: Any) -> float:
         """Accuracy in [0, 1] of the current weights; NaN if a feature is not finite."""
@@ -71,34 +65,6 @@ class KNNMonitor(keras.callbacks.Callback):
             return float("nan")
         predicted = knn.weighted_knn(bank, self.train[1], queries, self.k, self.temperature)
         return float(np.mean(predicted == self.test[1]))
-
-    def on_train_begin(self, logs=None):
-        """Measure the untrained network, unless training goes on from earlier steps."""
-        self._first = True
-        if self.untrained is None and is_untrained(self.model):
-            self.untrained = self.measure(self.model)
-
-    def on_epoch_end(self, epoch, logs=None):
-        """Measure, and write "knn" to the logs."""
-        last = epoch + 1 == (self.params or {}).get("epochs")
-        if epoch % self.every and not (self._first or last):
-            return
-        self._first = False
-        accuracy = self.measure(self.model)
-        self.history.append({"epoch": epoch, self.column: accuracy})
-        if logs is not None:
-            logs[self.column] = accuracy
-
-
-def is_untrained(model: Any) -> bool:
-    """Whether the optimizer of a model has not made a step yet."""
-    return not steps_taken(model)
-
-
-def steps_taken(model: Any) -> int | None:
-    """Steps that the optimizer of a model has made; None without an optimizer."""
-    iterations = getattr(getattr(model, "optimizer", None), "iterations", None)
-    return None if iterations is None else int(iterations.numpy())  # works if mirrored, too
 
 
 def _part(images: Any, labels: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:

@@ -1,20 +1,19 @@
-"""Bits per dimension while training: whether a model gets better at images it has not seen."""
+"""Bits per dimension while training: does a model get better at images it has not seen?"""
 
 from typing import Any
 
-import keras
 import numpy as np
 
-from keras_ssl.callbacks.knn import is_untrained
+from keras_ssl.callbacks.monitor import FigureMonitor
 from keras_ssl.evaluation import likelihood
 
 
-class LikelihoodMonitor(keras.callbacks.Callback):
+class LikelihoodMonitor(FigureMonitor):
     """Write the mean code length of held-out images under `model.log_prob`, as "bits_per_dim".
 
-    For methods with a likelihood, see `evaluation.has_likelihood`. When it rises while the loss
-    still falls, the model has begun to learn its training images by heart. Put this callback before
-    those that read the logs (`CSVLogger`). The figure: `evaluation.bits_per_dim`.
+    For models that `can("log_prob")`. When it rises while the loss still falls, the model overfits.
+    Put this callback before those that read the logs (`CSVLogger`). The figure is
+    `evaluation.bits_per_dim`.
 
     Attributes:
         column: name of the figure in logs and history.
@@ -33,34 +32,12 @@ class LikelihoodMonitor(keras.callbacks.Callback):
     column = "bits_per_dim"
 
     def __init__(self, images: Any, every: int = 1, batch_size: int = 256):
-        super().__init__()
-        if every < 1:
-            raise ValueError(f"`every` must be >= 1. Received: every={every}.")
+        super().__init__(every)
         self.images = np.asarray(images)
         if not len(self.images):
             raise ValueError("`images` must hold at least one image. Received none.")
-        self.every, self.batch_size = every, batch_size
-        self.untrained: float | None = None
-        self.history: list[dict[str, float]] = []
-        self._first = True
+        self.batch_size = batch_size
 
     def measure(self, model: Any) -> float:
         """Bits per dimension under the current weights."""
         return likelihood.bits_per_dim(model.log_prob, self.images, self.batch_size)[0]
-
-    def on_train_begin(self, logs=None):
-        """Measure the untrained network, unless training goes on from earlier steps."""
-        self._first = True
-        if self.untrained is None and is_untrained(self.model):
-            self.untrained = self.measure(self.model)
-
-    def on_epoch_end(self, epoch, logs=None):
-        """Measure, and write "bits_per_dim" to the logs."""
-        last = epoch + 1 == (self.params or {}).get("epochs")
-        if epoch % self.every and not (self._first or last):
-            return
-        self._first = False
-        bits = self.measure(self.model)
-        self.history.append({"epoch": epoch, self.column: bits})
-        if logs is not None:
-            logs[self.column] = bits

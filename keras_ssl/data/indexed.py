@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from keras_ssl.data import seeds
+from keras_ssl.data import errors, seeds
 from keras_ssl.data.corrupt import CorruptFiles
 from keras_ssl.data.source import Source
 
@@ -53,6 +53,11 @@ class IndexedSource(Source):
         """Names of the files found unreadable so far."""
         return self._files.names if self._files else []
 
+    @property
+    def replaces_unreadable(self) -> bool:
+        """Whether `fetch` may give another image than the one asked for."""
+        return self._files is not None
+
     def ordered(self) -> tf.data.Dataset:
         """`{"image", "index"}` in the order of the index; unreadable images are left out."""
         return self._elements(tf.data.Dataset.range(self.size))
@@ -68,7 +73,7 @@ class IndexedSource(Source):
 
     def fetch(self, index: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Image `index`; where it is unreadable, another that `seed` chooses; and its index."""
-        if self._files is None:
+        if not self.replaces_unreadable:
             return self._read(self._to_origin(index)), index
         others = tf.raw_ops.StatelessRandomUniformFullInt(
             shape=[_ATTEMPTS - 1], seed=seed + seeds.REPLACEMENT, dtype=tf.int64
@@ -138,9 +143,10 @@ class IndexedSource(Source):
         attempts = attempts.ignore_errors(log_warning=False)
         attempts = attempts.concatenate(tf.data.Dataset.from_tensors((nothing, count)))
         image, place = attempts.take(1).get_single_element()
+        report = errors.raises_in_graph(self._files.report)
         reported = tf.cond(
             place > 0,
-            lambda: tf.numpy_function(self._files.report, [origins[:place]], tf.int64),
+            lambda: tf.numpy_function(report, [origins[:place]], tf.int64),
             lambda: tf.constant(0, tf.int64),
         )
         with tf.control_dependencies([reported]):

@@ -69,6 +69,7 @@ def _load_named(name, split, image_size, data_dir, seed, download) -> Source:
         raise ValueError(f"A file of images must be an .npz. Received: {name}. Or pass a folder.")
     if tfds_reader.is_known(name, data_dir):
         return tfds_reader.from_tfds(name, split, data_dir, download)
-    near = tfds_reader.near_names(name)
-    hint = f" Near TFDS names: {near}." if near else ""
-    raise ValueError(f"{name!r} is neither a folder, nor an .npz file, nor a TFDS name.{hint}")
+    raise ValueError(
+        f"{name!r} is neither a folder, nor an .npz file, nor a TFDS name."
+        + tfds_reader.near_names(name)
+    )

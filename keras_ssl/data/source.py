@@ -61,6 +61,11 @@ class Source(abc.ABC):
         """Names of the files found unreadable so far."""
         return []
 
+    @property
+    def replaces_unreadable(self) -> bool:
+        """Whether the stream may get another image in the place of an unreadable one."""
+        return False
+
     @abc.abstractmethod
     def ordered(self) -> tf.data.Dataset:
         """`{"image", "index"}` in the order of the index; unreadable images are left out."""

@@ -68,7 +68,7 @@ def stream(
             image, actual = source.fetch(index, image_seed)
         else:
             image, actual = source.decode(raw), index
-        if actual is not index:
+        if source.replaces_unreadable:  # the seed of the image that came, not of the one wanted
             image_seed = seeds.element_seed(epoch_seed, actual)
         label = {} if label_of is None else {"label": tf.gather(label_of, actual)}
         return {**views(image, image_seed), "index": actual, **label}

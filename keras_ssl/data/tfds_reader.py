@@ -1,6 +1,5 @@
 """Source from a data set of TensorFlow Datasets."""
 
-import difflib
 import os
 from typing import Any
 
@@ -11,6 +10,7 @@ from absl import logging
 from keras_ssl.data.arrays import from_array
 from keras_ssl.data.sequential import SequentialSource
 from keras_ssl.data.source import Source
+from keras_ssl.ops.names import near
 
 _IN_MEMORY = 2 * 2**30  # bytes of decoded images up to which all are decoded at once
 _BATCH = 256
@@ -57,12 +57,12 @@ def from_tfds(
     return _in_sequence(raw, feature, size, has_labels=label_key is not None, **description)
 
 
-def near_names(name: str) -> list[str]:
-    """Names of TFDS data sets that look like `name`."""
+def near_names(name: str) -> str:
+    """The end of an error about an unknown name: TFDS data sets that look like `name`."""
     import tensorflow_datasets as tfds
 
     names = tfds.list_builders(with_community_datasets=False)
-    return difflib.get_close_matches(name.split("/")[0].split(":")[0], names)
+    return near(name.split("/")[0].split(":")[0], names, list_all=False)
 
 
 def is_known(name: str, data_dir: str | os.PathLike | None) -> bool:
@@ -82,9 +82,7 @@ def _builder(name: str, data_dir: str | os.PathLike | None, download: bool) -> A
     try:
         builder = tfds.builder(name, data_dir=data_dir)
     except tfds.core.DatasetNotFoundError as error:
-        raise ValueError(
-            f"TFDS knows no data set {name!r}. Near names: {near_names(name)}."
-        ) from error
+        raise ValueError(f"TFDS knows no data set {name!r}.{near_names(name)}") from error
     if not builder.info.splits and download:
         builder.download_and_prepare()
     if not builder.info.splits:

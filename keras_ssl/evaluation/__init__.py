@@ -8,7 +8,7 @@ from keras_ssl.evaluation.diagnosis import Verdict, collapse_figures, diagnose
 from keras_ssl.evaluation.features import extract, labelled
 from keras_ssl.evaluation.information import SharedInformation, shared_information
 from keras_ssl.evaluation.knn import knn_accuracy, weighted_knn
-from keras_ssl.evaluation.likelihood import bits_per_dim, has_likelihood
+from keras_ssl.evaluation.likelihood import bits_per_dim
 from keras_ssl.evaluation.linear_probe import LinearProbe, linear_probe
 from keras_ssl.evaluation.monitors import (
     alignment,
@@ -34,7 +34,6 @@ __all__ = [
     "effective_rank",
     "extract",
     "feature_std",
-    "has_likelihood",
     "knn_accuracy",
     "labelled",
     "lidar",

@@ -51,12 +51,3 @@ def bits_per_dim(
     with np.errstate(invalid="ignore"):  # infinite bits have no spread
         error = values.std(ddof=1) / math.sqrt(len(values)) if len(values) > 1 else math.nan
         return float(values.mean()), float(error)
-
-
-def has_likelihood(model: Any) -> bool:
-    """Whether `model.log_prob` can be called and gives log-likelihoods of 8-bit images.
-
-    It can where the method defines it, unless the method says with `has_likelihood = False` that
-    its settings make no such likelihood (a variational autoencoder with Bernoulli pixels).
-    """
-    return callable(getattr(model, "log_prob", None)) and getattr(model, "has_likelihood", True)

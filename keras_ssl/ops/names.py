@@ -1,10 +1,21 @@
-"""Names that a user may have meant."""
+"""Suggestions for names that are not known."""
 
 import difflib
+from collections.abc import Iterable
 
 
-def near(name: str, names) -> str:
-    """The end of an error about an unknown name: near ones first, then all."""
-    close = difflib.get_close_matches(name.lower(), list(names), n=2, cutoff=0.5)
-    hint = f" Did you mean {' or '.join(repr(c) for c in close)}?" if close else ""
-    return f"{hint} Known: {', '.join(sorted(names))}."
+def near(name: str, names: Iterable[str], list_all: bool = True) -> str:
+    """The end of an error about an unknown name: at most two similar names, then all.
+
+    Args:
+        name: what was given, in any case.
+        names: the known names.
+        list_all: whether all names follow; False where there are hundreds.
+
+    Returns:
+        sentences that begin with a space; "" if there is nothing to say.
+    """
+    names = sorted(names)
+    close = difflib.get_close_matches(name.lower(), names, n=2, cutoff=0.5)
+    hint = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
+    return hint + (f" Known: {', '.join(names)}." if list_all else "")

@@ -61,18 +61,3 @@ def test_errors_say_what_is_wrong():
         evaluation.bits_per_dim(per_pixel, IMAGES)
     with pytest.raises(ValueError, match="at least one image"):
         evaluation.bits_per_dim(uniform, IMAGES[:0])
-
-
-class Model:
-    def log_prob(self, images, seed=0):
-        return uniform(images)
-
-
-class Scored(Model):
-    has_likelihood = False
-
-
-def test_who_has_a_likelihood():
-    assert evaluation.has_likelihood(Model())
-    assert not evaluation.has_likelihood(Scored())
-    assert not evaluation.has_likelihood(object())
