@@ -55,7 +55,8 @@ def train(model, made, lr, momentum=0.0, weight_decay=0.0, **more):
 
 def check(twin, ours, theirs, pairs):
     """The loss of each step and all weights agree."""
-    np.testing.assert_allclose(ours, theirs, rtol=TOLERANCE)
+    # Losses near 0 are differences of running means: those have an absolute error.
+    np.testing.assert_allclose(ours, theirs, rtol=TOLERANCE, atol=1e-6)
     found = {}
     for network, module in pairs:
         found |= twin.differences(network, module)
@@ -195,7 +196,7 @@ def test_swav(twin, queue_size):
         WIDTH, (12, 6), output_norm=None, use_bias=True, kernel_initializer="lecun_normal"
     )
     model = SwAV(
-        tiny_backbone(), projector, num_prototypes=5, freeze_steps=1, queue_size=queue_size
+        tiny_backbone(), projector, num_prototypes=5, freeze_epochs=1 / STEPS, queue_size=queue_size
     )
     backbone = twin.backbone(model.backbone)
     blocks = [
