@@ -1,0 +1,5 @@
+"""A pretraining run: the loop, its folder, and what it watches and measures."""
+
+from keras_ssl.runs.pretrain import Run, pretrain, train
+
+__all__ = ["Run", "pretrain", "train"]
