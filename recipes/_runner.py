@@ -1,7 +1,6 @@
 """The single main of the recipes: flags, run folder, evaluation, `--smoke`.
 
-A recipe is a frozen dataclass `Config` with its presets and two functions, `make_model(config,
-num_images)` and `make_views(config)`; everything else is here.
+A recipe is a `Recipe`: its method, and presets that say what differs from the method's defaults.
 """
 
 import ast
@@ -12,12 +11,14 @@ import json
 import pathlib
 import sys
 import time
+from collections.abc import Callable
 
 import keras
 from absl import app, flags, logging
 
 from benchmarks import results
 from keras_ssl import backbones, data, distribute, evaluation, optimizers, runs
+from keras_ssl.methods import create as methods
 from keras_ssl.ops.names import near
 from keras_ssl.runs import figures
 from keras_ssl.runs.folder import write_atomically
@@ -26,9 +27,9 @@ flags.DEFINE_string("preset", None, "Which of the recipe's presets to run.")
 flags.DEFINE_string(
     "out", None, "Run folder; the same command on the same folder continues the run."
 )
-flags.DEFINE_string("data_dir", None, "Where TFDS data sets, or the folder of images, lie.")
+flags.DEFINE_string("data_dir", None, "Where TFDS data sets, or the folder of images, are stored.")
 flags.DEFINE_multi_string(
-    "set", [], "Setting of the preset to change, as name=value; may be repeated."
+    "set", [], "Setting of the preset, or argument of the method, as name=value; may be repeated."
 )
 flags.DEFINE_bool(
     "smoke", False, "Two steps of a tiny network on drawn images: does the recipe run?"
@@ -40,6 +41,55 @@ flags.DEFINE_enum(
     "precision", "float32", ["float32", "mixed_bfloat16", "mixed_float16"], "Number format."
 )
 
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Settings of one run; None stands for the method's own default.
+
+    Attributes:
+        data: as `keras_ssl.data.load` takes it.
+        images: of the training split; 0 for all.
+        image_size: pixels a side of the views.
+        backbone: name of a backbone.
+        batch_size: images in the global batch.
+        epochs: passes over the images.
+        optimizer: "adam", with a warm-up and a cosine to zero; by default the method's own.
+        learning_rate: peak, for the batch as it is (nothing scales it).
+        warmup_epochs: length of the warm-up.
+        weight_decay: of the method's own optimizer.
+        width: of the heads, where the recipe makes them.
+        options: further arguments of the method's constructor.
+        seed: of weights, order and views.
+    """
+
+    data: str = "cifar10"
+    images: int = 0
+    image_size: int = 32
+    backbone: str = "resnet18"
+    batch_size: int = 256
+    epochs: int = 200
+    optimizer: str | None = None
+    learning_rate: float | None = None
+    warmup_epochs: float | None = None
+    weight_decay: float | None = None
+    width: int | None = None
+    options: dict = dataclasses.field(default_factory=dict)
+    seed: int = 0
+
+
+# The small budget of the project's own figures: few images, a small network, few epochs, Adam.
+SMALL = {
+    "images": 10_000,
+    "backbone": "small_conv",
+    "batch_size": 128,
+    "epochs": 20,
+    "optimizer": "adam",
+    "warmup_epochs": 1,
+}
+_JUDGED = 10_000  # most images that generative methods are judged on
+
+IMAGENET = {"data": "imagenet2012", "image_size": 224, "backbone": "resnet50"}
+
 SMOKE = {
     "data": "shapes",
     "backbone": "small_conv",
@@ -47,63 +97,137 @@ SMOKE = {
     "batch_size": 8,
     "epochs": 2,
     "images": 16,
-    "warmup_epochs": 1,
-    "embedding_dim": 4,
 }
 
-_JUDGED = 10_000  # most images that generative methods are judged on
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """A method, its presets, and what it makes in another way than by default.
+
+    Attributes:
+        method: class of the method.
+        presets: `Config` by name.
+        networks: function of `Config` and the backbone to more arguments of the constructor.
+        views: function of `Config` to view pipeline.
+        backbone: function of `Config` to backbone.
+        optimizer: function of `Config`, model and steps an epoch to optimizer, or to None for the
+            usual one.
+        zero_init_residual: whether ResNets start with the last gamma of each block at 0.
+        smoke: settings that `--smoke` changes besides `SMOKE`.
+    """
+
+    method: type
+    presets: dict
+    networks: Callable | None = None
+    views: Callable | None = None
+    backbone: Callable | None = None
+    optimizer: Callable | None = None
+    zero_init_residual: bool = False
+    smoke: dict = dataclasses.field(default_factory=dict)
+
+    def make_views(self, config):
+        """The view pipeline; None for the method's own."""
+        return self.views(config) if self.views else None
+
+    def make_model(self, config, num_images, **options):
+        """The method, compiled with the optimizer of `config`."""
+        backbone = self.backbone(config) if self.backbone else self._backbone(config)
+        networks = self.networks(config, backbone) if self.networks else {}
+        if methods.keeps_images(self.method):
+            options["num_images"] = num_images
+        model = self.method(backbone, **{**networks, **config.options, **options})
+        steps = num_images // config.batch_size
+        model.compile(
+            (self.optimizer and self.optimizer(config, model, steps))
+            or make_optimizer(config, model, steps)
+        )
+        return model
+
+    def _backbone(self, config):
+        shape = (config.image_size, config.image_size, 3)
+        if config.backbone.startswith("resnet") and self.zero_init_residual:
+            return getattr(backbones, config.backbone)(shape, zero_init_residual=True)
+        return backbones.get(config.backbone, shape)
 
 
-def configure(presets, preset, changes=(), smoke=False):
+def make_optimizer(config, model, steps_per_epoch):
+    """Adam, or the method's own optimizer with what `config` changes of it."""
+    total = config.epochs * steps_per_epoch
+    if config.optimizer == "adam":
+        return keras.optimizers.Adam(warmup_cosine(config, steps_per_epoch))
+    if config.optimizer is not None:
+        raise ValueError(
+            f"`optimizer` must be 'adam', or None for the method's own. Received: "
+            f"optimizer={config.optimizer!r}."
+        )
+    model.steps_per_epoch.assign(steps_per_epoch)
+    return _changed(model.default_optimizer(total, config.batch_size), config, steps_per_epoch)
+
+
+def warmup_cosine(config, steps_per_epoch):
+    """The schedule that `learning_rate`, `epochs` and `warmup_epochs` describe."""
+    total, warmup = (round(n * steps_per_epoch) for n in (config.epochs, config.warmup_epochs or 0))
+    return optimizers.WarmupCosine(config.learning_rate, total, warmup)
+
+
+def _changed(optimizer, config, steps_per_epoch):
+    """A copy of a default optimizer, of each player's, with the settings that are not None."""
+    if isinstance(optimizer, optimizers.Players):
+        players = optimizer.players.items()
+        return optimizers.Players(
+            **{name: _changed(own, config, steps_per_epoch) for name, own in players}
+        )
+    settings, schedule = optimizer.get_config(), optimizer._learning_rate
+    changes = {"peak": config.learning_rate}
+    if config.warmup_epochs is not None:
+        changes["warmup_steps"] = round(config.warmup_epochs * steps_per_epoch)
+    changes = {name: value for name, value in changes.items() if value is not None}
+    if not isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule):
+        settings["learning_rate"] = changes.get("peak", settings["learning_rate"])
+    elif changes:
+        settings["learning_rate"] = type(schedule)(**schedule.get_config() | changes)
+    if config.weight_decay is not None:
+        settings["weight_decay"] = config.weight_decay
+    return type(optimizer).from_config(settings)
+
+
+def configure(recipe, preset, changes=(), smoke=False):
     """The preset with its changes applied.
 
     Args:
-        presets: dict of names to frozen dataclasses.
-        preset: one of the names.
-        changes: texts `name=value`, read as literals of the setting's type.
+        recipe: a `Recipe`.
+        preset: name of one of its presets.
+        changes: texts `name=value`: settings, read as literals of their type, or arguments of the
+            method, read as literals.
         smoke: whether to shrink everything to two steps.
 
     Returns:
-        The dataclass.
+        The `Config`.
 
     Raises:
-        ValueError: if the preset or a setting is unknown, or a value has the wrong type.
+        ValueError: if the preset or a name is unknown, or a value has the wrong type.
     """
-    if preset not in presets:
+    if preset not in recipe.presets:
         raise ValueError(
-            f"`--preset` must be one of {sorted(presets)}. Received: {preset!r}."
-            + near(str(preset), presets)
+            f"`--preset` must be one of {sorted(recipe.presets)}. Received: {preset!r}."
+            + near(str(preset), recipe.presets)
         )
-    config = presets[preset]
+    config = recipe.presets[preset]
     fields = {field.name: field.type for field in dataclasses.fields(config)}
-    values = {name: value for name, value in SMOKE.items() if name in fields} if smoke else {}
+    values, options = {**SMOKE, **recipe.smoke} if smoke else {}, dict(config.options)
     for change in changes:
         name, equals, text = change.partition("=")
-        if not equals or name not in fields:
+        arguments = methods.arguments(recipe.method)
+        if not equals or name not in (*fields, *arguments):
             raise ValueError(
-                f"`--set` takes name=value with a setting of the recipe. Received: {change}."
-                + near(name, fields)
+                "`--set` takes name=value with a setting of the recipe or an argument of "
+                f"{recipe.method.__name__}. Received: {change}." + near(name, [*fields, *arguments])
             )
-        values[name] = _read(name, text, fields[name])
-    return dataclasses.replace(config, **values)
-
-
-def warmup_cosine(config, num_images):
-    """The schedule that `learning_rate`, `epochs` and `warmup_epochs` of a recipe describe."""
-    steps_per_epoch = num_images // config.batch_size
-    return optimizers.WarmupCosine(
-        config.learning_rate,
-        config.epochs * steps_per_epoch,
-        config.warmup_epochs * steps_per_epoch,
-    )
-
-
-def backbone(config):
-    """The network of a recipe; ResNets with the last gamma of each block at 0 at first."""
-    shape = (config.image_size, config.image_size, 3)
-    if config.backbone.startswith("resnet"):
-        return getattr(backbones, config.backbone)(shape, zero_init_residual=True)
-    return backbones.get(config.backbone, shape)
+        if name in fields:
+            values[name] = _read(name, text, fields[name])
+        else:
+            options[name] = _literal(text)
+    return dataclasses.replace(config, **{"options": options, **values})
 
 
 def clear_session():
@@ -114,12 +238,13 @@ def clear_session():
 
 
 def run(
-    config, make_model, make_views, out, data_dir=None, linear_probe=True, random=True, monitor=True
+    recipe, config, out, data_dir=None, linear_probe=True, random=True, monitor=True, **options
 ):
     """Train as `config` says, in the run folder `out`; prints and returns the run.
 
-    Runs of a study can leave out what they have in common (`random`: the encoder is judged before
-    training too) and what it does not ask for (`monitor`: kNN and collapse after each epoch).
+    `options` are more arguments of the constructor. Runs of a study can leave out what they have in
+    common (`random`: the encoder is judged before training too) and what it does not ask for
+    (`monitor`: kNN and collapse after each epoch).
     """
     start, commit = time.monotonic(), results.commit()
     keras.utils.set_random_seed(config.seed)
@@ -130,29 +255,29 @@ def run(
         source = source.subset(range(config.images))
     judge = linear_probe and source.has_labels and test is not None
     with distribute.scope("auto"):
-        model = make_model(config, source.size)
-        figures = {"random": _judge(model, source, test, config)} if judge and random else {}
-        result = runs.train(
-            model,
-            source,
-            out,
-            epochs=config.epochs,
-            batch_size=config.batch_size,
-            seed=config.seed,
-            settings={**dataclasses.asdict(config), "precision": keras.config.dtype_policy().name},
-            test=test,
-            views=make_views(config),
-            monitor=monitor,
-            knn_every=1 if monitor else config.epochs,
-        )
+        model = recipe.make_model(config, source.size, **options)
+    accuracies = {"random": _judge(model, source, test, config)} if judge and random else {}
+    result = runs.train(
+        model,
+        source,
+        out,
+        epochs=config.epochs,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        settings={**dataclasses.asdict(config), "precision": keras.config.dtype_policy().name},
+        test=test,
+        views=recipe.make_views(config),
+        monitor=monitor,
+        knn_every=1 if monitor else config.epochs,
+    )
     if judge:
-        figures["trained"] = _judge(model, source, test, config)
-        for name, (knn, probe) in figures.items():
+        accuracies["trained"] = _judge(model, source, test, config)
+        for name, (knn, probe) in accuracies.items():
             print(f"{name} encoder, all labelled images: kNN {knn:.4f}, linear probe {probe:.4f}")
     generative = _generative(model, source, test, config)
     for name, value in generative.items():
         print(f"{name}: {value}")
-    _write_result(result, config, figures, generative, commit, time.monotonic() - start)
+    _write_result(result, config, accuracies, generative, commit, time.monotonic() - start)
     return result
 
 
@@ -177,10 +302,10 @@ def write_study(out, title, config, table, parts):
     _write_record(out, "study", f"{title}: {_title(config)}", commits, config, facts)
 
 
-def _write_result(result, config, figures, generative, commit, seconds):
+def _write_result(result, config, accuracies, generative, commit, seconds):
     """`result.json` in the run folder: what `benchmarks.results` makes a row of."""
     rows = {}
-    for name, (knn, probe) in figures.items():
+    for name, (knn, probe) in accuracies.items():
         rows |= {
             f"kNN, {name} encoder": f"{knn:.4f}",
             f"linear probe, {name} encoder": f"{probe:.4f}",
@@ -240,49 +365,44 @@ def _generative(model, source, test, config):
     return {f"{name}, {len(images)} {kind} images": value for name, value in found.items()}
 
 
-def main(presets, make_model, make_views, whole=None):
-    """Entry point of a recipe; `whole(config, out, data_dir)` where it is not a single run."""
+def main(recipe, study=None):
+    """Entry point of a recipe; `study(config, out, data_dir)` where it is not a single run."""
 
     def start(arguments):
         if len(arguments) > 1:
             raise app.UsageError(f"Unknown words: {' '.join(arguments[1:])}.")
         if flags.FLAGS.out is None:
-            raise app.UsageError("Say where the run goes: --out=runs/1")
-        logging.set_verbosity(logging.WARNING)  # TensorFlow tells of its savings otherwise
+            raise app.UsageError("A recipe needs a run folder: --out=runs/1")
+        logging.set_verbosity(logging.WARNING)  # hides TensorFlow's messages on what it saves
+        preset = flags.FLAGS.preset or next(iter(recipe.presets))
         try:
-            config = configure(
-                presets,
-                flags.FLAGS.preset or next(iter(presets)),
-                flags.FLAGS["set"].value,
-                flags.FLAGS.smoke,
-            )
+            config = configure(recipe, preset, flags.FLAGS["set"].value, flags.FLAGS.smoke)
         except ValueError as error:
             raise app.UsageError(str(error)) from error
         keras.config.set_dtype_policy(flags.FLAGS.precision)
-        if whole is not None:
-            whole(config, flags.FLAGS.out, flags.FLAGS.data_dir)
-            return
-        run(
-            config,
-            make_model,
-            make_views,
-            flags.FLAGS.out,
-            flags.FLAGS.data_dir,
-            flags.FLAGS.linear_probe,
-        )
+        out, data_dir = flags.FLAGS.out, flags.FLAGS.data_dir
+        if study is not None:
+            study(config, out, data_dir)
+        else:
+            run(recipe, config, out, data_dir, flags.FLAGS.linear_probe)
 
     app.run(start)
 
 
 def _read(name, text, kind):
+    """`text` as a value of a setting, whose type is `kind`."""
     if kind is str:
         return text
-    try:
-        value = ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        value = text
-    if kind is float and isinstance(value, int):
+    value = _literal(text)
+    if isinstance(value, int) and not isinstance(value, bool) and kind in (float, float | None):
         value = float(value)
-    if not isinstance(value, kind) and value is not None:
+    if not isinstance(value, kind):
         raise ValueError(f"`{name}` must be {getattr(kind, '__name__', kind)}. Received: {text!r}.")
     return value
+
+
+def _literal(text):
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text

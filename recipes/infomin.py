@@ -14,91 +14,22 @@ network, few epochs, batches of 128, Adam in the place of SGD, and keys of momen
 for CIFAR-10.
 """
 
-import dataclasses
-
-import keras
-
-from keras_ssl import InfoMin, backbones, optimizers, views
+from keras_ssl import InfoMin
 from recipes import _runner
+from recipes._runner import IMAGENET, SMALL, Config
 
-
-@dataclasses.dataclass(frozen=True)
-class Config:
-    """Settings of one run; `learning_rate` is the peak, already scaled for the batch."""
-
-    data: str = "cifar10"
-    images: int = 0  # of the training split; 0 for all
-    image_size: int = 32
-    backbone: str = "resnet18"
-    grid: int = 2  # cells a side of the jigsaw; 0 for none
-    weight: float = 0.5
-    batch_size: int = 512
-    epochs: int = 200
-    optimizer: str = "sgd"
-    learning_rate: float = 0.06
-    weight_decay: float = 5e-4
-    warmup_epochs: int = 0
-    temperature: float = 0.15
-    queue_size: int = 4096
-    momentum: float = 0.99
-    groups: int = 8
-    seed: int = 0
-
-
-PRESETS = {
-    "cifar10_small": Config(
-        images=10_000,
-        backbone="small_conv",
-        batch_size=128,
-        epochs=20,
-        optimizer="adam",
-        learning_rate=3e-3,
-        weight_decay=0.0,
-        warmup_epochs=1,
-        queue_size=2048,
-        momentum=0.999,  # with 0.99 keys are told apart by their age rather than by their images
-    ),
-    "cifar10": Config(),
-    "imagenet": Config(
-        data="imagenet2012",
-        image_size=224,
-        backbone="resnet50",
-        grid=3,
-        batch_size=256,
-        epochs=100,
-        learning_rate=0.03,
-        weight_decay=1e-4,
-        queue_size=65_536,
-        momentum=0.999,
-    ),
-}
-
-
-def make_views(config):
-    """Query and key of the paper's strong set, and the patches."""
-    return views.infomin((config.image_size, config.image_size), config.grid)
-
-
-def make_model(config, num_images):
-    """The method with its optimizer and schedule."""
-    size = config.image_size
-    model = InfoMin(
-        backbones.get(config.backbone, (size, size, 3)),
-        grid=config.grid,
-        weight=config.weight,
-        temperature=config.temperature,
-        queue_size=config.queue_size,
-        momentum=config.momentum,
-        groups=config.groups,
-    )
-    schedule = _runner.warmup_cosine(config, num_images)
-    if config.optimizer == "adam":
-        optimizer = keras.optimizers.Adam(schedule)
-    else:
-        optimizer = optimizers.SGD(schedule, momentum=0.9, weight_decay=config.weight_decay)
-    model.compile(optimizer)
-    return model
+RECIPE = _runner.Recipe(
+    InfoMin,
+    {
+        # With a momentum of 0.99 keys are told apart by their age rather than by their images.
+        "cifar10_small": Config(
+            **SMALL, learning_rate=3e-3, options={"queue_size": 2048, "momentum": 0.999}
+        ),
+        "cifar10": Config(batch_size=512),
+        "imagenet": Config(epochs=100, **IMAGENET),
+    },
+)
 
 
 if __name__ == "__main__":
-    _runner.main(PRESETS, make_model, make_views)
+    _runner.main(RECIPE)

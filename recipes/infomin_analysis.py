@@ -22,13 +22,13 @@ import dataclasses
 import json
 import pathlib
 
-import keras
 import numpy as np
 from matplotlib.figure import Figure
 
-from keras_ssl import SimCLR, backbones, data, evaluation, views
+from keras_ssl import SimCLR, data, evaluation, views
 from keras_ssl.runs.folder import write_atomically
 from recipes import _runner
+from recipes._runner import SMALL
 
 CROPS = (0.04, 0.08, 0.2, 0.4, 0.7, 1.0)
 STRENGTHS = (0.0, 0.125, 0.25, 0.5, 1.0)
@@ -36,34 +36,11 @@ COLUMNS = ("study", "value", "shared, nats", "limit, nats", "kNN", "linear probe
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(_runner.Config):
     """Settings of every run; `crop` and `strength` are what is varied."""
 
-    data: str = "cifar10"
-    images: int = 0  # of the training split; 0 for all
-    image_size: int = 32
-    backbone: str = "resnet18"
     crop: float = 0.08  # smallest share of the area that a view shows
     strength: float = 0.5  # of the colour jitter
-    batch_size: int = 256
-    epochs: int = 100
-    learning_rate: float = 1e-3
-    warmup_epochs: int = 5
-    temperature: float = 0.2
-    seed: int = 0
-
-
-PRESETS = {
-    "cifar10_small": Config(
-        images=5_000,
-        backbone="small_conv",
-        batch_size=128,
-        epochs=10,
-        learning_rate=3e-3,
-        warmup_epochs=1,
-    ),
-    "cifar10": Config(),
-}
 
 
 def make_views(config):
@@ -72,12 +49,24 @@ def make_views(config):
     return views.simclr(size, strength=config.strength, min_scale=config.crop)
 
 
-def make_model(config, num_images):
-    """SimCLR with its optimizer."""
-    shape = (config.image_size, config.image_size, 3)
-    model = SimCLR(backbones.get(config.backbone, shape), temperature=config.temperature)
-    model.compile(keras.optimizers.Adam(_runner.warmup_cosine(config, num_images)))
-    return model
+RECIPE = _runner.Recipe(
+    SimCLR,
+    {
+        "cifar10_small": Config(
+            **SMALL | {"images": 5_000, "epochs": 10},
+            learning_rate=3e-3,
+            options={"temperature": 0.2},
+        ),
+        "cifar10": Config(
+            epochs=100,
+            optimizer="adam",
+            learning_rate=1e-3,
+            warmup_epochs=5,
+            options={"temperature": 0.2},
+        ),
+    },
+    views=make_views,
+)
 
 
 def study(config, out, data_dir=None):
@@ -99,9 +88,7 @@ def measure(config, folder, data_dir):
     """Bound, limit, kNN and linear probe of the run in `folder`, which is made where it is not."""
     shared = folder / "shared.json"
     if not shared.exists():
-        result = _runner.run(
-            config, make_model, make_views, folder, data_dir, random=False, monitor=False
-        )
+        result = _runner.run(RECIPE, config, folder, data_dir, random=False, monitor=False)
         bound = share(result.model, make_views(config), config, data_dir)
         record = {"nats": bound.nats, "limit": bound.limit}
         write_atomically(shared, json.dumps(record) + "\n")
@@ -142,4 +129,4 @@ def draw(rows, path):
 
 
 if __name__ == "__main__":
-    _runner.main(PRESETS, make_model, make_views, whole=study)
+    _runner.main(RECIPE, study)

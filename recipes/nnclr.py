@@ -13,91 +13,35 @@ network, few epochs, batches of 128, Adam in the place of LARS, narrower heads, 
 rows. `cifar10` has solo-learn's temperature and queue.
 """
 
-import dataclasses
-
-import keras
-
-from keras_ssl import NNCLR, backbones, optimizers, views
+from keras_ssl import NNCLR
 from keras_ssl.layers import heads
 from recipes import _runner
+from recipes._runner import IMAGENET, SMALL, Config
 
 
-@dataclasses.dataclass(frozen=True)
-class Config:
-    """Settings of one run; `learning_rate` is the peak, already scaled for the batch."""
-
-    data: str = "cifar10"
-    images: int = 0  # of the training split; 0 for all
-    image_size: int = 32
-    backbone: str = "resnet18"
-    batch_size: int = 256
-    epochs: int = 1000
-    optimizer: str = "lars"
-    learning_rate: float = 0.3
-    weight_decay: float = 1e-6
-    warmup_epochs: int = 10
-    temperature: float = 0.2
-    queue_size: int = 65_536
-    hidden: int = 0  # units of the heads' hidden layers; 0 for the paper's heads
-    seed: int = 0
+def networks(config, backbone):
+    """Heads with another hidden width, and embeddings of 128 numbers."""
+    if config.width is None:
+        return {}
+    form = {"output_norm": None, "kernel_initializer": "lecun_normal"}
+    return {
+        "projector": heads.mlp(backbone.feature_dim, (config.width, config.width, 128)),
+        "predictor": heads.mlp(128, (config.width, 128), name="predictor", **form),
+    }
 
 
-PRESETS = {
-    "cifar10_small": Config(
-        images=10_000,
-        backbone="small_conv",
-        batch_size=128,
-        epochs=20,
-        optimizer="adam",
-        learning_rate=2e-3,
-        weight_decay=0.0,
-        warmup_epochs=1,
-        queue_size=4096,
-        hidden=512,
-    ),
-    "cifar10": Config(),
-    "imagenet": Config(
-        data="imagenet2012",
-        image_size=224,
-        backbone="resnet50",
-        batch_size=4096,
-        learning_rate=4.8,  # 0.3 * 4096 / 256
-        temperature=0.1,
-        queue_size=98_304,
-    ),
-}
-
-
-def make_views(config):
-    """Two views of unlike strength."""
-    return views.byol((config.image_size, config.image_size))
-
-
-def make_model(config, num_images):
-    """The method with its optimizer and schedule."""
-    size = config.image_size
-    backbone = backbones.get(config.backbone, (size, size, 3))
-    narrow = {}
-    if config.hidden:
-        narrow = {
-            "projector": heads.mlp(backbone.feature_dim, (config.hidden, config.hidden, 128)),
-            "predictor": heads.mlp(
-                128,
-                (config.hidden, 128),
-                output_norm=None,
-                kernel_initializer="lecun_normal",
-                name="predictor",
-            ),
-        }
-    model = NNCLR(backbone, temperature=config.temperature, queue_size=config.queue_size, **narrow)
-    schedule = _runner.warmup_cosine(config, num_images)
-    if config.optimizer == "lars":
-        optimizer = optimizers.LARS(schedule, weight_decay=config.weight_decay)
-    else:
-        optimizer = keras.optimizers.Adam(schedule)
-    model.compile(optimizer)
-    return model
+RECIPE = _runner.Recipe(
+    NNCLR,
+    {
+        "cifar10_small": Config(
+            **SMALL, learning_rate=2e-3, width=512, options={"queue_size": 4096}
+        ),
+        "cifar10": Config(epochs=1000),
+        "imagenet": Config(batch_size=4096, epochs=1000, **IMAGENET),
+    },
+    networks,
+)
 
 
 if __name__ == "__main__":
-    _runner.main(PRESETS, make_model, make_views)
+    _runner.main(RECIPE)

@@ -25,44 +25,21 @@ import itertools
 import json
 import pathlib
 
-import keras
 from matplotlib.figure import Figure
 
-from keras_ssl import SimCLR, backbones, views
+from keras_ssl import SimCLR, views
 from recipes import _runner
+from recipes._runner import SMALL
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(_runner.Config):
     """Settings of every run; `first` and `second` name the pair."""
 
-    data: str = "cifar10"
-    images: int = 0  # of the training split; 0 for all
-    image_size: int = 32
-    backbone: str = "resnet18"
     first: str = "crop"
     second: str = "colour"
     both_orders: bool = True  # False: (a, b) stands for (b, a) too, in the order of `FORMS`
-    batch_size: int = 256
-    epochs: int = 100
-    learning_rate: float = 1e-3
-    warmup_epochs: int = 5
-    temperature: float = 0.2
-    seed: int = 0
 
-
-PRESETS = {
-    "cifar10_small": Config(
-        images=5_000,
-        backbone="small_conv",
-        both_orders=False,
-        batch_size=128,
-        epochs=10,
-        learning_rate=3e-3,
-        warmup_epochs=1,
-    ),
-    "cifar10": Config(),
-}
 
 FORMS = {
     "crop": lambda size: views.RandomResizedCrop(size),
@@ -88,12 +65,25 @@ def make_views(config):
     return views.TwoViews(views.Compose([plain]), views.Compose([plain, *pair]))
 
 
-def make_model(config, num_images):
-    """SimCLR with its optimizer."""
-    shape = (config.image_size, config.image_size, 3)
-    model = SimCLR(backbones.get(config.backbone, shape), temperature=config.temperature)
-    model.compile(keras.optimizers.Adam(_runner.warmup_cosine(config, num_images)))
-    return model
+RECIPE = _runner.Recipe(
+    SimCLR,
+    {
+        "cifar10_small": Config(
+            **SMALL | {"images": 5_000, "epochs": 10},
+            learning_rate=3e-3,
+            options={"temperature": 0.2},
+            both_orders=False,
+        ),
+        "cifar10": Config(
+            epochs=100,
+            optimizer="adam",
+            learning_rate=1e-3,
+            warmup_epochs=5,
+            options={"temperature": 0.2},
+        ),
+    },
+    views=make_views,
+)
 
 
 def study(config, out, data_dir=None):
@@ -107,7 +97,7 @@ def study(config, out, data_dir=None):
         folder = out / f"{first}-{second}"
         if not (folder / "result.json").exists():
             pair = dataclasses.replace(config, first=first, second=second)
-            _runner.run(pair, make_model, make_views, folder, data_dir, random=False, monitor=False)
+            _runner.run(RECIPE, pair, folder, data_dir, random=False, monitor=False)
             _runner.clear_session()
         folders.append(folder)
         figures = json.loads((folder / "result.json").read_text())["figures"]
@@ -135,4 +125,4 @@ def draw(table, names, path):
 
 
 if __name__ == "__main__":
-    _runner.main(PRESETS, make_model, make_views, whole=study)
+    _runner.main(RECIPE, study)

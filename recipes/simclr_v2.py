@@ -33,17 +33,17 @@ import numpy as np
 from keras_ssl import SimCLR, backbones, data, evaluation, losses, optimizers, views
 from keras_ssl.ops import to_unit_range
 from keras_ssl.runs.folder import write_atomically
-from recipes import _runner, simclr
+from recipes import _runner
+from recipes._runner import IMAGENET, SMALL
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(simclr.Config):
-    """Settings of the study: those of `recipes.simclr`, and of what follows pretraining.
+class Config(_runner.Config):
+    """Settings of the study: those of pretraining, and of what follows it.
 
     Students get the batch, optimizer and learning rate of pretraining, as in the paper.
     """
 
-    warmup_epochs: int = 50  # a twentieth
     tuning_batch_size: int = 128
     tuning_rate: float = 0.025  # 0.05 * 128 / 256
     scratch_rate: float = 0.05  # of networks trained on the labels alone
@@ -52,33 +52,32 @@ class Config(simclr.Config):
     student_epochs: int = 400
 
 
-PRESETS = {
-    "cifar10_small": Config(
-        images=10_000,
-        epochs=20,
-        tuning_batch_size=32,
-        tuning_rate=1e-3,
-        scratch_rate=1e-3,
-        epochs_10=15,
-        student_epochs=10,
-        **simclr.SMALL,
-    ),
-    "cifar10": Config(),
-    "imagenet": Config(
-        data="imagenet2012",
-        image_size=224,
-        backbone="resnet50",
-        batch_size=4096,
-        epochs=800,
-        learning_rate=6.4,  # 0.1 * sqrt(4096)
-        warmup_epochs=40,
-        temperature=0.1,
-        strength=1.0,
-        tuning_batch_size=1024,
-        tuning_rate=0.2,  # 0.05 * 1024 / 256
-        scratch_rate=0.4,
-    ),
-}
+RECIPE = _runner.Recipe(
+    SimCLR,
+    {
+        "cifar10_small": Config(
+            **SMALL,
+            learning_rate=3e-3,
+            options={"version": 2, "temperature": 0.2},
+            tuning_batch_size=32,
+            tuning_rate=1e-3,
+            scratch_rate=1e-3,
+            epochs_10=15,
+            student_epochs=10,
+        ),
+        "cifar10": Config(batch_size=512, epochs=1000, learning_rate=2.0, options={"version": 2}),
+        "imagenet": Config(
+            batch_size=4096,
+            epochs=800,
+            learning_rate=6.4,  # 0.1 * sqrt(4096)
+            options={"version": 2},
+            tuning_batch_size=1024,
+            tuning_rate=0.2,  # 0.05 * 1024 / 256
+            scratch_rate=0.4,
+            **IMAGENET,
+        ),
+    },
+)
 
 TEMPERATURES = {"same": 0.1, "smaller": 1.0}  # of distillation, for students of that size
 
@@ -87,16 +86,6 @@ SMALLER = {
     "resnet18": lambda shape: backbones.small_conv(shape),
     "resnet50": lambda shape: backbones.resnet18(shape),
 }
-
-make_views = simclr.make_views
-
-
-def make_model(config, num_images):
-    """SimCLR with the head of three layers, its optimizer and schedule."""
-    network = backbones.get(config.backbone, (config.image_size, config.image_size, 3))
-    model = SimCLR(network, temperature=config.temperature, version=2)
-    model.compile(_optimizer(config, _runner.warmup_cosine(config, num_images)))
-    return model
 
 
 def balanced(labels, share, seed):
@@ -134,7 +123,7 @@ def tune(model, source, config, epochs, rate):
     """Train all weights of a classifier on labelled images; crop and flip, cosine to zero."""
     batch_size = min(config.tuning_batch_size, source.size)
     schedule = optimizers.WarmupCosine(rate, epochs * (source.size // batch_size))
-    if config.optimizer == "lars":
+    if config.optimizer != "adam":
         optimizer = keras.optimizers.SGD(schedule, momentum=0.9, nesterov=True)
     else:
         optimizer = keras.optimizers.Adam(schedule)
@@ -179,7 +168,7 @@ def study(config, out, data_dir=None):
     if config.images and config.images < source.size:
         source = source.subset(range(config.images))
     if not (out / "pretrained.keras").exists():
-        run = _runner.run(config, make_model, make_views, out / "pretraining", data_dir)
+        run = _runner.run(RECIPE, config, out / "pretraining", data_dir)
         _save(run.model, out / "pretrained.keras")
     judged = test.arrays((config.image_size, config.image_size))
     table = []
@@ -259,9 +248,9 @@ def _fit(model, source, config, batch_size, epochs, labels):
 
 def _optimizer(config, schedule):
     """LARS, or Adam for the small budget: in pretraining and of students."""
-    if config.optimizer == "lars":
-        return optimizers.LARS(schedule, weight_decay=config.weight_decay, velocity="update")
-    return keras.optimizers.Adam(schedule, weight_decay=config.weight_decay or None)
+    if config.optimizer != "adam":
+        return optimizers.LARS(schedule, weight_decay=1e-4, velocity="update")
+    return keras.optimizers.Adam(schedule)
 
 
 def _claim(config, out):
@@ -281,4 +270,4 @@ def _save(model, path):
 
 
 if __name__ == "__main__":
-    _runner.main(PRESETS, make_model, make_views, whole=study)
+    _runner.main(RECIPE, study)

@@ -31,17 +31,16 @@ import dataclasses
 import json
 import pathlib
 
+from keras_ssl import data
 from recipes import _runner, simsiam
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(simsiam.Config):
+class Config(_runner.Config):
     """Settings of every run, those of `recipes.simsiam`; `variant` names one of `VARIANTS`."""
 
     variant: str = "baseline"
 
-
-PRESETS = {name: Config(**dataclasses.asdict(p)) for name, p in simsiam.PRESETS.items()}
 
 # Arguments of the method for the steps of an epoch and the number of images.
 VARIANTS = {
@@ -69,15 +68,10 @@ COLUMNS = {
     "projections uniformity": "embedding_uniformity",
 }
 
-make_views = simsiam.make_views
-
-
-def make_model(config, num_images):
-    """The variant with its optimizer and schedule."""
-    if config.variant not in VARIANTS:
-        raise ValueError(f"`variant` must be of {list(VARIANTS)}. Received: {config.variant!r}.")
-    variant = VARIANTS[config.variant](num_images // config.batch_size, num_images)
-    return simsiam.make_model(config, num_images, variant)
+RECIPE = dataclasses.replace(
+    simsiam.RECIPE,
+    presets={name: Config(**vars(preset)) for name, preset in simsiam.RECIPE.presets.items()},
+)
 
 
 def study(config, out, data_dir=None):
@@ -86,8 +80,10 @@ def study(config, out, data_dir=None):
     for variant in VARIANTS:
         folder = out / variant
         if not (folder / "result.json").exists():
-            single = dataclasses.replace(config, variant=variant)
-            _runner.run(single, make_model, make_views, folder, data_dir, random=False)
+            images = config.images or data.load(config.data, data_dir=data_dir).size
+            options = VARIANTS[variant](images // config.batch_size, images)
+            single = dataclasses.replace(config, variant=variant, options=options)
+            _runner.run(RECIPE, single, folder, data_dir, random=False)
             _runner.clear_session()
         table.append({"variant": variant, **_row(folder)})
     rows = [list(table[0]), *(list(row.values()) for row in table)]
@@ -107,4 +103,4 @@ def _row(folder):
 
 
 if __name__ == "__main__":
-    _runner.main(PRESETS, make_model, make_views, whole=study)
+    _runner.main(RECIPE, study)

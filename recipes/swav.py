@@ -15,112 +15,44 @@ network, few epochs, batches of 128, Adam in the place of LARC, few prototypes. 
 are two views of one size.
 """
 
-import dataclasses
-
 import keras
 
-from keras_ssl import SwAV, backbones, optimizers, views
+from keras_ssl import SwAV, optimizers, views
 from recipes import _runner
+from recipes._runner import IMAGENET, SMALL, Config
 
 
-@dataclasses.dataclass(frozen=True)
-class Config:
-    """Settings of one run; `learning_rate` is the peak, already scaled for the batch.
-
-    The rate rises to it from `first_rate` over `warmup_epochs` and falls to `final_rate`.
-    """
-
-    data: str = "cifar10"
-    images: int = 0  # of the training split; 0 for all
-    image_size: int = 32
-    large_crops: int = 2
-    small_crops: int = 0
-    backbone: str = "resnet18"
-    batch_size: int = 256
-    epochs: int = 1000
-    optimizer: str = "larc"
-    learning_rate: float = 0.6
-    first_rate: float = 0.0
-    final_rate: float = 6e-4
-    warmup_epochs: int = 0
-    weight_decay: float = 1e-6
-    num_prototypes: int = 512
-    temperature: float = 0.1
-    epsilon: float = 0.05
-    freeze_epochs: int = 1
-    queue_size: int = 0
-    queue_start: int = 15  # epoch from which on the queue is filled
-    seed: int = 0
-
-
-IMAGENET = {
-    "data": "imagenet2012",
-    "image_size": 224,
-    "small_crops": 6,
-    "backbone": "resnet50",
-    "num_prototypes": 3000,
-}
-
-PRESETS = {
-    "cifar10_small": Config(
-        images=10_000,
-        backbone="small_conv",
-        batch_size=128,
-        epochs=20,
-        optimizer="adam",
-        learning_rate=3e-3,
-        final_rate=0.0,
-        warmup_epochs=1,
-        weight_decay=0.0,
-        num_prototypes=64,
-    ),
-    "cifar10": Config(),
-    "imagenet_256": Config(epochs=200, queue_size=3840, **IMAGENET),
-    "imagenet": Config(
-        batch_size=4096,
-        epochs=800,
-        learning_rate=4.8,
-        first_rate=0.3,
-        final_rate=4.8e-3,
-        warmup_epochs=10,
-        **IMAGENET,
-    ),
-}
-
-
-def make_views(config):
-    """Large and small views."""
-    crops = (config.large_crops, config.small_crops)
-    return views.swav((config.image_size, config.image_size), crops)
-
-
-def make_model(config, num_images):
-    """The method with its optimizer and schedule."""
-    steps_per_epoch = num_images // config.batch_size
-    size = config.image_size
-    model = SwAV(
-        backbones.get(config.backbone, (size, size, 3)),
-        num_prototypes=config.num_prototypes,
-        temperature=config.temperature,
-        epsilon=config.epsilon,
-        freeze_steps=config.freeze_epochs * steps_per_epoch,
-        queue_size=config.queue_size,
-        queue_start=config.queue_start * steps_per_epoch,
-    )
+def optimizer(config, model, steps_per_epoch):
+    """LARC with the warm-up of the preset: from a sixteenth of the rate, or none; or Adam."""
+    adam, warmup = config.optimizer == "adam", (config.warmup_epochs or 0) * steps_per_epoch
     schedule = keras.optimizers.schedules.CosineDecay(
-        config.first_rate,
-        (config.epochs - config.warmup_epochs) * steps_per_epoch,
-        alpha=config.final_rate / config.learning_rate,
+        0.0 if adam or not warmup else config.learning_rate / 16,
+        config.epochs * steps_per_epoch - warmup,
+        alpha=0.0 if adam else 1e-3,
         warmup_target=config.learning_rate,
-        warmup_steps=config.warmup_epochs * steps_per_epoch,
+        warmup_steps=warmup,
     )
-    if config.optimizer == "adam":
-        optimizer = keras.optimizers.Adam(schedule)
-    else:
-        optimizer = optimizers.LARC(schedule, momentum=0.9, weight_decay=config.weight_decay)
-    model.compile(optimizer)
-    return model
+    if adam:
+        return keras.optimizers.Adam(schedule)
+    return optimizers.LARC(schedule, momentum=0.9, weight_decay=1e-6)
+
+
+RECIPE = _runner.Recipe(
+    SwAV,
+    {
+        "cifar10_small": Config(**SMALL, learning_rate=3e-3, options={"num_prototypes": 64}),
+        "cifar10": Config(epochs=1000, learning_rate=0.6),
+        "imagenet_256": Config(
+            learning_rate=0.6, options={"queue_size": 3840, "queue_start": 15}, **IMAGENET
+        ),
+        "imagenet": Config(
+            batch_size=4096, epochs=800, learning_rate=4.8, warmup_epochs=10, **IMAGENET
+        ),
+    },
+    views=lambda config: views.swav(config.image_size, (2, 6 if config.image_size > 64 else 0)),
+    optimizer=optimizer,
+)
 
 
 if __name__ == "__main__":
-    _runner.main(PRESETS, make_model, make_views)
+    _runner.main(RECIPE)

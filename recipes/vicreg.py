@@ -15,89 +15,31 @@ rate ends at 0 (the authors': at 0.2 % of its peak). Networks of ResNet form hav
 each block at 0 at first.
 """
 
-import dataclasses
-
-import keras
-
-from keras_ssl import VICReg, optimizers, views
+from keras_ssl import VICReg
 from keras_ssl.layers import heads
 from recipes import _runner
+from recipes._runner import IMAGENET, SMALL, Config
 
 
-@dataclasses.dataclass(frozen=True)
-class Config:
-    """Settings of one run; `learning_rate` is the peak, already scaled for the batch."""
-
-    data: str = "cifar10"
-    images: int = 0  # of the training split; 0 for all
-    image_size: int = 32
-    backbone: str = "resnet18"
-    batch_size: int = 256
-    epochs: int = 1000
-    optimizer: str = "lars"
-    learning_rate: float = 0.2
-    weight_decay: float = 1e-6
-    warmup_epochs: int = 10
-    width: int = 2048
-    invariance_weight: float = 25.0
-    variance_weight: float = 25.0
-    covariance_weight: float = 1.0
-    seed: int = 0
+def networks(config, backbone):
+    """A projector of another width."""
+    if config.width is None:
+        return {}
+    form = {"output_norm": None, "kernel_initializer": "lecun_normal"}
+    return {"projector": heads.mlp(backbone.feature_dim, (config.width,) * 3, **form)}
 
 
-PRESETS = {
-    "cifar10_small": Config(
-        images=10_000,
-        backbone="small_conv",
-        batch_size=128,
-        epochs=20,
-        optimizer="adam",
-        learning_rate=2e-3,
-        weight_decay=0.0,
-        warmup_epochs=1,
-        width=1024,
-    ),
-    "cifar10": Config(),
-    "imagenet": Config(
-        data="imagenet2012",
-        image_size=224,
-        backbone="resnet50",
-        batch_size=2048,
-        learning_rate=1.6,  # 0.2 * 2048 / 256
-        width=8192,
-    ),
-}
-
-
-def make_views(config):
-    """BYOL's two views of unlike strength; without blur up to 64 px."""
-    return views.byol((config.image_size, config.image_size))
-
-
-def make_model(config, num_images):
-    """The method with its optimizer and schedule."""
-    backbone = _runner.backbone(config)
-    projector = heads.mlp(
-        backbone.feature_dim,
-        (config.width,) * 3,
-        output_norm=None,
-        kernel_initializer="lecun_normal",
-    )
-    model = VICReg(
-        backbone,
-        projector,
-        invariance_weight=config.invariance_weight,
-        variance_weight=config.variance_weight,
-        covariance_weight=config.covariance_weight,
-    )
-    schedule = _runner.warmup_cosine(config, num_images)
-    if config.optimizer == "lars":
-        optimizer = optimizers.LARS(schedule, weight_decay=config.weight_decay)
-    else:
-        optimizer = keras.optimizers.Adam(schedule)
-    model.compile(optimizer)
-    return model
+RECIPE = _runner.Recipe(
+    VICReg,
+    {
+        "cifar10_small": Config(**SMALL, learning_rate=2e-3, width=1024),
+        "cifar10": Config(epochs=1000),
+        "imagenet": Config(batch_size=2048, epochs=1000, **IMAGENET),
+    },
+    networks,
+    zero_init_residual=True,
+)
 
 
 if __name__ == "__main__":
-    _runner.main(PRESETS, make_model, make_views)
+    _runner.main(RECIPE)

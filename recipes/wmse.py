@@ -13,82 +13,31 @@ network, few epochs, batches of 128 in one slice, embeddings of 32; `imagenet` k
 the smaller sets.
 """
 
-import dataclasses
-
-from keras_ssl import WMSE, backbones, optimizers, views
+from keras_ssl import WMSE
 from keras_ssl.layers import heads
 from recipes import _runner
+from recipes._runner import IMAGENET, SMALL, Config
 
 
-@dataclasses.dataclass(frozen=True)
-class Config:
-    """Settings of one run; `learning_rate` is the peak."""
-
-    data: str = "cifar10"
-    images: int = 0  # of the training split; 0 for all
-    image_size: int = 32
-    backbone: str = "resnet18"
-    num_views: int = 2
-    embedding_dim: int = 64
-    slice_size: int = 128
-    iterations: int = 1
-    batch_size: int = 512
-    epochs: int = 1000
-    learning_rate: float = 3e-3
-    weight_decay: float = 1e-6
-    warmup_steps: int = 500
-    seed: int = 0
+def networks(config, backbone):
+    """A projector to embeddings of another width; slices are twice as many images."""
+    if config.width is None:
+        return {}
+    form = {"output_norm": None, "use_bias": True, "kernel_initializer": "glorot_uniform"}
+    return {"projector": heads.mlp(backbone.feature_dim, (1024, config.width), **form)}
 
 
-PRESETS = {
-    "cifar10_small": Config(
-        images=10_000,
-        backbone="small_conv",
-        embedding_dim=32,
-        slice_size=64,
-        batch_size=128,
-        epochs=20,
-        warmup_steps=78,
-    ),
-    "cifar10": Config(),
-    "imagenet": Config(
-        data="imagenet2012",
-        image_size=224,
-        backbone="resnet50",
-        embedding_dim=128,
-        slice_size=256,
-        epochs=400,
-    ),
-}
-
-
-def make_views(config):
-    """As many views as the setting says."""
-    return views.wmse((config.image_size, config.image_size), config.num_views)
-
-
-def make_model(config, num_images):
-    """The method with its optimizer and schedule."""
-    backbone = backbones.get(config.backbone, (config.image_size, config.image_size, 3))
-    projector = heads.mlp(
-        backbone.feature_dim,
-        (1024, config.embedding_dim),
-        output_norm=None,
-        use_bias=True,
-        kernel_initializer="glorot_uniform",
-    )
-    width = min(config.slice_size, config.batch_size)
-    model = WMSE(backbone, projector, width, config.iterations, config.num_views)
-    steps = config.epochs * (num_images // config.batch_size)
-    schedule = optimizers.WarmupDrops(
-        config.learning_rate,
-        drops=(int(0.95 * steps), int(0.975 * steps)),
-        factor=0.2,
-        warmup_steps=min(config.warmup_steps, steps // 10),
-    )
-    model.compile(optimizers.Adam(schedule, weight_decay=config.weight_decay))
-    return model
+RECIPE = _runner.Recipe(
+    WMSE,
+    {
+        "cifar10_small": Config(**SMALL | {"optimizer": None}, width=32),
+        "cifar10": Config(batch_size=512, epochs=1000),
+        "imagenet": Config(batch_size=512, epochs=400, width=128, **IMAGENET),
+    },
+    networks,
+    smoke={"width": 4},
+)
 
 
 if __name__ == "__main__":
-    _runner.main(PRESETS, make_model, make_views)
+    _runner.main(RECIPE)

@@ -26,9 +26,9 @@ def rows(folder):
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_smoke(recipe, tmp_path, capsys):
     module = importlib.import_module(f"recipes.{recipe}")
-    assert {"cifar10_small", "cifar10"} <= set(module.PRESETS)
-    config = _runner.configure(module.PRESETS, "cifar10_small", smoke=True)
-    _runner.run(config, module.make_model, module.make_views, tmp_path / "run")
+    assert {"cifar10_small", "cifar10"} <= set(module.RECIPE.presets)
+    config = _runner.configure(module.RECIPE, "cifar10_small", smoke=True)
+    _runner.run(module.RECIPE, config, tmp_path / "run")
     assert rows(tmp_path / "run")[-1]["epoch"] == "2"
     assert math.isfinite(float(rows(tmp_path / "run")[-1]["loss"]))
     assert "linear probe" in capsys.readouterr().out
@@ -53,21 +53,24 @@ def test_a_study_keeps_its_number_format():
 
 
 def test_settings_are_read_strictly():
-    config = _runner.configure(simclr.PRESETS, "cifar10", ["temperature=1", "epochs=3"])
-    assert (config.temperature, config.epochs, config.batch_size) == (1.0, 3, 512)
+    config = _runner.configure(simclr.RECIPE, "cifar10", ["temperature=1", "epochs=3"])
+    assert (config.options, config.epochs, config.batch_size) == ({"temperature": 1}, 3, 512)
+    config = _runner.configure(simclr.RECIPE, "cifar10", ["learning_rate=1"])
+    assert isinstance(config.learning_rate, float) and config.warmup_epochs == 10
     for preset, change, message in [
         ("cifar01", "epochs=3", "Did you mean 'cifar10'"),
         ("cifar10", "epoch=3", "Did you mean 'epochs'"),
+        ("cifar10", "temprature=1", "argument of SimCLR.*Did you mean 'temperature'"),
         ("cifar10", "epochs=many", "must be int"),
         ("cifar10", "epochs", "name=value"),
     ]:
         with pytest.raises(ValueError, match=message):
-            _runner.configure(simclr.PRESETS, preset, [change])
+            _runner.configure(simclr.RECIPE, preset, [change])
 
 
 def test_a_study_is_a_table(tmp_path, capsys):
     """Its record tells the commits of its runs, and `benchmarks.results` makes a table of it."""
-    config = _runner.configure(simclr.PRESETS, "cifar10_small")
+    config = _runner.configure(simclr.RECIPE, "cifar10_small")
     parts = [tmp_path / name for name in "abc"]
     for part, commit in zip(parts, ("one", "two", "one")):
         part.mkdir()

@@ -11,7 +11,7 @@ from keras_ssl import data
 from recipes import simclr_v2
 
 CONFIG = dataclasses.replace(
-    simclr_v2.PRESETS["cifar10_small"], image_size=8, batch_size=8, student_epochs=20
+    simclr_v2.RECIPE.presets["cifar10_small"], image_size=8, batch_size=8, student_epochs=20
 )
 
 

@@ -12,9 +12,9 @@ from keras import ops
 from toys import Follower, images, tiny_backbone
 
 from keras_ssl import data, distribute, evaluation, runs, views
-from keras_ssl.runs import watch
 from keras_ssl.engine import SSLModel
 from keras_ssl.ops import to_unit_range
+from keras_ssl.runs import watch
 from recipes import _runner
 
 PIXELS, HELD_OUT, LABELS = images(64) // 4, images(40, seed=1) // 4, np.arange(64) % 2

@@ -109,7 +109,8 @@ except RuntimeError as error:
 
 
 def test_a_full_disk_keeps_the_last_checkpoint(tmp_path):
-    code = [sys.executable, "-c", FULL, str(tmp_path), os.pathsep.join([str(HERE), str(HERE.parent)])]
+    paths = os.pathsep.join([str(HERE), str(HERE.parent)])
+    code = [sys.executable, "-c", FULL, str(tmp_path), paths]
     result = subprocess.run(code, capture_output=True, text=True)
     assert "Could not save epoch 2" in result.stdout and "epoch 1 is kept" in result.stdout, (
         result.stderr[-2000:]
