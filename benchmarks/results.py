@@ -28,9 +28,10 @@ SECTIONS = {
     "recipe": (
         "Learning on real and on drawn images",
         "kNN: weighted, k 200, temperature 0.07, all training images as the bank, the whole test "
-        "split as queries, features of the pooled backbone. Linear probe: logistic "
-        "regression on the same features. `random` is the same network before training. "
-        "Minutes are no benchmark: most runs shared the two cores with another.",
+        "split as queries, features of the pooled backbone. Linear probe: logistic regression on "
+        "the same features. `random` is the same network before training. SupCon learns from the "
+        "labels, all others from images alone. Minutes include the evaluation and are no "
+        "benchmark: most runs shared the two cores with another.",
     ),
     "study": (
         "Studies",
@@ -42,6 +43,18 @@ SECTIONS = {
         "Medians; ratios are medians over neighbouring turns of the contestants, with their range. "
         "Such machines are noisy.",
     ),
+}
+# Columns of the methods' tables: heading, and the figure's name up to its first comma where the
+# rest only tells the number of images. A column that no row of a table fills is left out.
+COLUMNS = {
+    "kNN": "kNN, trained encoder",
+    "kNN, random": "kNN, random encoder",
+    "linear probe": "linear probe, trained encoder",
+    "linear probe, random": "linear probe, random encoder",
+    "collapse monitor": "collapse monitor",
+    "bits per dimension": "bits per dimension",
+    "reconstruction error / shuffled": "reconstruction error / that of shuffled pairs",
+    "minutes": "minutes, evaluation included",
 }
 
 
@@ -117,18 +130,61 @@ def records() -> list[dict]:
 
 
 def render(found: list[dict]) -> str:
-    """The page."""
+    """The page: the methods' tables, one a protocol, then a table for each study and benchmark."""
     parts = [HEAD]
     for kind, (title, note) in SECTIONS.items():
         parts.append(f"## {title}\n\n{note}\n\n")
-        for r in (r for r in found if r["kind"] == kind):
-            facts = [f"commit {r['commit']}", r["date"], r["hardware"]]
-            facts = [f"{k} {r[k]}" for k in ("seed", "epochs") if k in r] + facts
-            parts.append(f"### {r['title']}\n\n`{r['command']}`\n\n{'; '.join(facts)}\n\n")
-            table = r.get("table") or [["", ""], *r["figures"].items()]
-            rule = "|" + "---|" * len(table[0]) + "\n"
-            parts += [_line(table[0]), rule, *map(_line, table[1:]), "\n"]
+        chosen = [r for r in found if r["kind"] == kind]
+        if kind == "recipe":
+            parts += _methods(chosen)
+            continue
+        for r in chosen:
+            facts = [f"{k} {r[k]}" for k in ("seed", "epochs") if k in r]
+            facts = "; ".join([*facts, f"commit {r['commit']}", r["date"], r["hardware"]])
+            parts.append(f"### {r['title']}\n\n`{r['command']}`\n\n{facts}\n\n")
+            parts += [_table(r.get("table") or [["", ""], *r["figures"].items()]), "\n"]
     return "".join(parts).rstrip() + "\n"
+
+
+def _methods(found: list[dict]) -> list[str]:
+    """For each protocol a table with a row a method, best kNN first, and the commands below it.
+
+    A record's title is "method, protocol"; the protocol tells data, network and size.
+    """
+    protocols, parts = {}, []
+    for r in found:
+        method, protocol = r["title"].split(", ", 1)
+        protocols.setdefault(f"{protocol}, {r['epochs']} epochs", []).append((method, r))
+    for protocol, rows in protocols.items():
+        rows.sort(key=lambda row: row[1]["figures"]["kNN, trained encoder"], reverse=True)
+        cells = [[method, *map(_figure(r), COLUMNS.values())] for method, r in rows]
+        used = [i for i, column in enumerate(zip(*cells, strict=True)) if any(column)]
+        head = ["method", *COLUMNS]
+        table = [[head[i] for i in used] + ["seed", "commit"]]
+        for row, (_, r) in zip(cells, rows, strict=True):
+            table.append([row[i] for i in used] + [r["seed"], r["commit"]])
+        parts += [f"### {protocol[0].upper()}{protocol[1:]}\n\n", _table(table), "\n"]
+        runs = {}  # on the same day and machine: said once
+        for method, r in rows:
+            commands = runs.setdefault(f"{r['date']}; {r['hardware']}", [])
+            commands.append(f"- {method}: `{r['command']}`")
+        parts += ["\n".join([f"{facts}:\n", *commands, "\n"]) for facts, commands in runs.items()]
+    return parts
+
+
+def _figure(r: dict):
+    def cell(name):
+        figures = r["figures"]
+        return figures.get(name) or next(
+            (v for k, v in figures.items() if k.startswith(f"{name}, ")), ""
+        )
+
+    return cell
+
+
+def _table(rows) -> str:
+    rule = "|" + "---|" * len(rows[0]) + "\n"
+    return "".join([_line(rows[0]), rule, *map(_line, rows[1:])])
 
 
 def _line(cells) -> str:

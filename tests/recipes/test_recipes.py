@@ -83,3 +83,23 @@ def test_a_study_is_a_table(tmp_path, capsys):
     page = results.render([record])
     assert "### Letters: 10000 images of cifar10, small_conv at 32 px\n" in page
     assert "| letter | kNN |\n|---|---|\n| a | 0.25 |\n" in page
+
+
+def test_methods_of_one_protocol_are_one_table():
+    """A row a method, best kNN first; columns that no row fills are left out."""
+    facts = {"kind": "recipe", "command": "run", "commit": "one", "date": "2026-01-01"}
+    facts |= {"hardware": "two cores", "seed": 3, "epochs": 20}
+    figures = {"kNN, trained encoder": "0.4", "kNN, random encoder": "0.3"}
+    better = figures | {"kNN, trained encoder": "0.5", "bits per dimension, 9 test images": "6.4"}
+    page = results.render(
+        [
+            facts | {"title": "A, letters, small_conv", "figures": figures},
+            facts | {"title": "B, letters, small_conv", "figures": better, "command": "other"},
+            facts | {"title": "A, digits, small_conv", "figures": figures},
+        ]
+    )
+    both, digits = page.split("### Letters, small_conv, 20 epochs")[1].split("### Digits, ")
+    assert "| method | kNN | kNN, random | bits per dimension | seed | commit |\n" in both
+    assert "| B | 0.5 | 0.3 | 6.4 | 3 | one |\n| A | 0.4 | 0.3 | | 3 | one |\n" in both
+    assert "2026-01-01; two cores:\n\n- B: `other`\n- A: `run`\n" in both
+    assert "| method | kNN | kNN, random | seed | commit |\n" in digits
