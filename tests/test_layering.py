@@ -2,6 +2,8 @@
 
 import ast
 import pathlib
+import shutil
+import subprocess
 
 import pytest
 
@@ -90,3 +92,15 @@ def test_imports(path):
 def test_every_part_is_restricted():
     parts = {owner(path) for path in FILES} - {"__init__"}
     assert parts == set(MAY_IMPORT)
+
+
+def test_every_folder_is_a_package_that_git_keeps():
+    """`setup.py` finds packages by their `__init__.py`; a rule of .gitignore must not hide one."""
+    missing = {p.parent for p in FILES} - {p.parent for p in FILES if p.name == "__init__.py"}
+    assert not missing
+    if not (PACKAGE.parent / ".git").exists() or shutil.which("git") is None:
+        pytest.skip("not a git checkout")
+    files = [str(p.relative_to(PACKAGE.parent)) for p in FILES]
+    git = ["git", "check-ignore", "--no-index", *files]
+    ignored = subprocess.run(git, cwd=PACKAGE.parent, capture_output=True, text=True, check=False)
+    assert ignored.stdout == ""
