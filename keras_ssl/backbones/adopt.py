@@ -37,9 +37,9 @@ def adopt(
     image_shape: Sequence[int] | None = None,
     name: str | None = None,
 ) -> Backbone:
-    """Give any Keras model the face of a backbone.
+    """Wrap any Keras model as a `Backbone`.
 
-    Weights stay the model's own and are trained in place.
+    The weights stay the model's own and are trained in place.
 
     Args:
         model: model from images to a feature map, tokens or vectors, without a classifier:
@@ -69,15 +69,14 @@ def adopt(
     if isinstance(model, Backbone):
         if preprocessing != "auto" or not (pooling is image_shape is name is None):
             raise ValueError(
-                f"`model` is a Backbone ('{model.name}') and passes unchanged. Received further "
-                "arguments; "
-                "leave them out, or adopt `model.network`."
+                f"`model` is a Backbone already ('{model.name}') and takes no further arguments. "
+                "Leave them out, or adopt `model.network`."
             )
         return model
     if not isinstance(model, keras.Model):
         raise ValueError(
-            f"`model` must be a keras.Model. Received: {type(model).__name__}. Call the class or "
-            "function to make one."
+            f"`model` must be a keras.Model. Received: {type(model).__name__}. "
+            "Call the class or function that makes one."
         )
     _refuse_classifier(model)
     network = _one_to_one(model, image_shape)
@@ -98,17 +97,17 @@ def _one_to_one(model: keras.Model, image_shape: Sequence[int] | None) -> keras.
         if image_shape is None:
             raise ValueError(
                 f"`model` '{model.name}' is not a functional model and has no input shape yet. "
-                "Pass "
-                "`image_shape`, e.g. (224, 224, 3), or begin it with keras.Input."
+                "Pass `image_shape`, e.g. (224, 224, 3), or begin it with keras.Input."
             )
         structure, shape, dtype = None, tuple(image_shape), "float32"
     else:
         if len(inputs) != 1:
             raise ValueError(
-                f"`model` must have one input, images. Received: '{model.name}' with "
-                f"{len(inputs)}: "
-                f"{[x.name for x in inputs]}."
+                "`model` must have one input, images. "
+                f"Received: '{model.name}' with {len(inputs)}: {[x.name for x in inputs]}."
             )
+        # `model.input` of a functional model keeps its structure (a dict or list of one tensor), in
+        # which the images must be handed on.
         structure = inputs[0] if isinstance(model, keras.Sequential) else model.input
         shape, dtype = tuple(inputs[0].shape[1:]), inputs[0].dtype
     if len(shape) != 3 or shape[-1] is None or "float" not in dtype:
@@ -137,13 +136,13 @@ def _features(outputs: Any, name: str) -> Any:
         return _features(outputs[0], name)
     raise ValueError(
         f"`model` must have one output. Received: '{name}' with {len(labels)}: {labels}. "
-        "Choose one: "
-        "keras.Model(model.input, model.outputs[i])."
+        "Choose one: keras.Model(model.input, model.outputs[i])."
     )
 
 
 def _refuse_classifier(model: keras.Model) -> None:
     """Raise if the last layer turns features into classes."""
+    # Down through nested models to the layer that makes the first output.
     last = model
     while isinstance(last, keras.Model) and getattr(last, "layers", None):
         names = getattr(last, "output_names", None) or [last.layers[-1].name]
@@ -156,9 +155,9 @@ def _refuse_classifier(model: keras.Model) -> None:
     )
     if softmax or (isinstance(last, keras.layers.Dense) and last.name == "predictions"):
         raise ValueError(
-            f"`model` must end in features, not in classes. Received: '{model.name}', whose "
-            "last layer "
-            f"is the classifier '{last.name}'. Use include_top=False, or the model's own backbone."
+            f"`model` must end in features, not in classes. Received: '{model.name}', whose last "
+            f"layer is the classifier '{last.name}'. Use include_top=False, or the model's own "
+            "backbone."
         )
 
 
@@ -175,8 +174,7 @@ def _preprocessing(kind: str | keras.Layer, model: keras.Model, channels: int) -
     if kind in ("imagenet", "caffe") and channels != 3:
         raise ValueError(
             f"`preprocessing={kind!r}` is for 3 channels. Received: a model for {channels}. "
-            "Use 'unit', "
-            "or a layer of your own."
+            "Use 'unit', or a layer of your own."
         )
     if kind == "pixels":
         return keras.layers.Rescaling(255.0, dtype="float32", name="to_pixels")
@@ -196,6 +194,8 @@ def _caffe() -> keras.Model:
 
 
 def _guess(model: keras.Model) -> str:
+    # A model that rescales or normalises by itself shows its range: 1/255 is a scale below 0.1, and
+    # a mean above 2 belongs to pixels. Others are known by the names of keras.applications.
     first = _first_layer(model)
     if isinstance(first, keras.layers.Rescaling) and _largest(first.scale) < 0.1:
         return "pixels"

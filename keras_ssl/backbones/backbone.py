@@ -1,4 +1,4 @@
-"""The one face that a method needs of any network: images in, features out."""
+"""The interface that methods need of any network: images in, features out."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -38,7 +38,7 @@ class Backbone(keras.Model):
         **kwargs: as `keras.Model`.
 
     Raises:
-        ValueError: if the network cannot serve, or cannot be pooled that way.
+        ValueError: if the network's input or output has another shape, or `pooling` does not fit.
     """
 
     def __init__(
@@ -50,6 +50,8 @@ class Backbone(keras.Model):
         name: str | None = None,
         **kwargs: Any,
     ):
+        # No autocast: uint8 images must reach `to_unit_range` as they are, and normalisation is in
+        # float32 under every policy.
         super().__init__(name=name or network.name, autocast=False, **kwargs)
         self.network = network
         self.preprocessing = preprocessing
@@ -62,7 +64,7 @@ class Backbone(keras.Model):
         self.feature_dim = int(shape[-1])
         if preprocessing is not None and not preprocessing.built:
             preprocessing.build((None, *self.image_shape))
-        self.built = True
+        self.built = True  # the network is; Keras would build it again with the first images
 
     @property
     def input_shape(self) -> tuple:
@@ -81,7 +83,7 @@ class Backbone(keras.Model):
         )
 
     def feature_map(self, images: Any, training: bool | None = None) -> Any:
-        """Features before pooling, `(B, h, w, feature_dim)`; tokens are laid out on their grid.
+        """Features before pooling, `(B, h, w, feature_dim)`; tokens are arranged on their grid.
 
         Raises:
             ValueError: if the network pools by itself and so has no map.
@@ -94,6 +96,7 @@ class Backbone(keras.Model):
         x = self._forward(images, training)
         if self.kind == "map":
             return x
+        # Images of another size have another grid; an unknown one is taken to be `image_shape`'s.
         size = [a or b for a, b in zip(tuple(images.shape)[1:3], self.image_shape)]
         patches = x[:, self.num_prefix_tokens :]
         grid = token_grid(patches.shape[1], size) if patches.shape[1] else None
@@ -229,9 +232,8 @@ def _image_shape(network: keras.Model, image_shape: Sequence[int] | None) -> tup
 def _kind(shape: Any, image_shape: tuple) -> str:
     if not isinstance(shape, tuple) or len(shape) not in _KINDS or shape[-1] is None:
         raise ValueError(
-            "`network` must give a feature map (B, h, w, D), tokens (B, T, D) or vectors (B, "
-            "D), with D "
-            f"known. Received: output shape {shape} for images {image_shape}."
+            "`network` must give a feature map (B, h, w, D), tokens (B, T, D) or vectors (B, D), "
+            f"with D known. Received: output shape {shape} for images {image_shape}."
         )
     return _KINDS[len(shape)]
 

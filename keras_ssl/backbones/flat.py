@@ -1,4 +1,4 @@
-"""The feature map as one long vector, for heads that must know what is where."""
+"""The feature map flattened into one vector, for heads that need positions."""
 
 import math
 from typing import Any

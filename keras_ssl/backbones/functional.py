@@ -1,4 +1,4 @@
-"""A backbone as a functional model of Keras' own layers, to be taken away without this library."""
+"""A backbone as a functional model of Keras' own layers, which loads without this library."""
 
 import inspect
 from collections.abc import Callable
@@ -75,6 +75,7 @@ def _crop(x: Any, prefix: int, name: str) -> Any:
 
 def _copy(layer: keras.Layer, image_shape: tuple) -> keras.Layer:
     """A copy of a layer or model for images, with the same weights, in Keras' own layers."""
+    # Weights are copied only after the whole graph is cloned: layers are built by being called.
     pairs = []
 
     def clone(old: Any) -> Any:
@@ -112,6 +113,8 @@ def _equivalent(layer: Any) -> Any:
     """A fresh layer that computes what `layer` does, one of Keras' own if it can be."""
     if hasattr(layer, "core_layer"):
         return layer.core_layer()
+    # Our batch normalisation is a subclass with further arguments, which Keras' own would refuse;
+    # at inference both compute the same.
     config = layer.get_config()
     if isinstance(layer, keras.layers.BatchNormalization):
         known = {key: value for key, value in config.items() if key in _BATCH_NORM_ARGUMENTS}

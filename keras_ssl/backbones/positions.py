@@ -48,8 +48,8 @@ class ClassTokenAndPositions(keras.layers.Layer):
     Args:
         grid: (h, w) that there are positions for.
         positions: `"learned"`, or `"sincos"`: those of `sincos_positions`, 0 for the class token,
-            which no optimizer moves.
-        stddev: of the class token at first.
+            not trained.
+        stddev: standard deviation of the class token's initial values.
         **kwargs: as `keras.layers.Layer`.
     """
 
@@ -81,6 +81,7 @@ class ClassTokenAndPositions(keras.layers.Layer):
         patches = ops.reshape(patches, (ops.shape(patches)[0], -1, width))
         return ops.concatenate([token, patches], axis=1)
 
+    # An initializer: the table is a constant of the class token (zeros) and the waves.
     def _fixed(self, shape: Sequence[int], dtype: Any = None) -> Any:
         table = sincos_positions(self.grid, shape[-1])
         return ops.convert_to_tensor(np.pad(table, ((1, 0), (0, 0)))[None], dtype)

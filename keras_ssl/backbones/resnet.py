@@ -44,7 +44,7 @@ def resnet18(
         stem: `"cifar"`, `"imagenet"` or None: `"cifar"` if a side is below 64 pixels, else
             `"imagenet"`.
         mean: subtracted from images in [0, 1], one number or one a channel; None for none: SimCLR
-            feeds [0, 1] as it is, and the first batch normalisation takes up scale and shift.
+            feeds [0, 1] as it is, and the first batch normalisation absorbs scale and shift.
         std: divides after that; goes with `mean`.
         zero_init_residual: whether the last gamma of each block starts at 0, so that blocks start
             as identities (Goyal et al. 2017). SimCLR's, Barlow Twins' and SimSiam's own code does
@@ -107,6 +107,7 @@ def _resnet(
         stem = "cifar" if min(height, width) < 64 else "imagenet"
     if stem not in STEMS:
         raise ValueError(f"`stem` must be one of {STEMS} or None. Received: stem={stem!r}.")
+    # Height and width stay open, so that small crops (multi-crop) go through the same network.
     inputs = keras.Input((None, None, channels), name="images")
     if stem == "cifar":
         x = conv_bn(inputs, 64, 3, name="stem")
@@ -117,6 +118,7 @@ def _resnet(
         x = keras.layers.MaxPooling2D(3, 2, name="stem_pool")(x)
     for stage, depth in enumerate(depths, start=1):
         for i in range(1, depth + 1):
+            # Each stage halves the map in its first block; the stem has done so before the first.
             stride = 2 if stage > 1 and i == 1 else 1
             x = block(x, 32 * 2**stage, stride, zero_init, f"stage{stage}_block{i}")
     return Backbone(

@@ -23,9 +23,9 @@ def channel_towers(
 ) -> Backbone:
     """One backbone of several, each for a group of channels, with their features side by side.
 
-    Every tower takes all channels, of which those that are not its own are zero, so that any
-    backbone serves; their kernels get no gradient. By default lightness and colours of CMC, Tian et
-    al. 2019, https://arxiv.org/abs/1906.05849.
+    Every tower takes all channels, with those of the other groups set to zero, so that any backbone
+    serves; kernels of masked channels get no gradient. The default is CMC's split into lightness
+    and colour, Tian et al. 2019, https://arxiv.org/abs/1906.05849.
 
     Args:
         backbone: a `Backbone`, or a model that `adopt` takes, which becomes the first tower; the
@@ -103,6 +103,7 @@ def _conversion(backbone: Backbone, color_space: str | None) -> keras.Layer | No
 
 def _tower(backbone: Backbone, shape: Sequence[int], group: list[int], name: str) -> keras.Model:
     """Pooled features of the channels in `group`, a model of its own."""
+    # Masked rather than sliced: a backbone made for three channels serves every group unchanged.
     mask = np.zeros(shape[-1], "float32")
     mask[group] = 1.0
     channels = keras.Input(shape, dtype="float32", name=f"{name}_channels")

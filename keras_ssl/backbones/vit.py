@@ -51,11 +51,10 @@ def vit(
         patch_size: side of a patch in pixels; None: 16 if both sides are 96 or more, else 4.
         positions: `"learned"`, or `"sincos"`: fixed waves (`sincos_positions`).
         initializer: of kernels: `"truncated_normal"` as above, or `"glorot_uniform"`: limits
-            sqrt(6 / (fan in + fan out)), where queries, keys and values count as three matrices, a
-            patch as a vector, and the class token starts with standard deviation 1e-6.
-        frozen_patches: whether the projection of the patches stays as drawn, which steadies
-            training (MoCo v3, section 4): its layer is not trainable, and has neither gradient
-            nor weight decay.
+            sqrt(6 / (fan in + fan out)) with queries, keys and values as three matrices and a patch
+            as a vector; the class token then starts with standard deviation 1e-6.
+        frozen_patches: whether the patch projection keeps its random initial values, which
+            stabilises training (MoCo v3, section 4): no gradient, no weight decay.
         pooling: `"cls"` (class token) or `"avg"` (mean of the patches).
         mean: subtracted from images in [0, 1], one number or one a channel. The default brings
             images to about mean 0 and standard deviation 1, as no batch normalisation does it here;
@@ -82,7 +81,7 @@ def vit(
         name="patches",
     )(inputs)
     grid = (height // patch_size, image_width // patch_size)
-    stddev = 1e-6 if initializer == "glorot_uniform" else 0.02
+    stddev = 1e-6 if initializer == "glorot_uniform" else 0.02  # of the class token: MoCo v3's code
     x = ClassTokenAndPositions(grid, positions, stddev, name="tokens")(x)
     for i in range(1, depth + 1):
         x = _block(x, width, heads, initializer, f"block{i}")
@@ -134,6 +133,7 @@ def vit_base(
 
 def _block(x: Any, width: int, heads: int, initializer: str, name: str) -> Any:
     layers = keras.layers
+    # Pre-norm: x + attention(norm(x)), then x + mlp(norm(x)); epsilon as in DeiT.
     y = layers.LayerNormalization(epsilon=1e-6, name=f"{name}_norm1")(x)
     y = layers.MultiHeadAttention(
         heads,

@@ -29,7 +29,7 @@ def from_array(
         name: for messages.
 
     Raises:
-        ValueError: when shape, type or values are none of these, or the labels do not fit.
+        ValueError: if shape, type or values are none of these, or the labels do not fit.
     """
     images = checked_images(images, name)
     if labels is not None:
@@ -55,7 +55,7 @@ def from_npz(path: str | os.PathLike, split: str | None = None) -> IndexedSource
         split: "train" (default) or "test", which takes `x_test` (and `y_test`).
 
     Raises:
-        ValueError: when the file holds no such arrays.
+        ValueError: if the file holds no such arrays.
     """
     path = os.fspath(path)
     if split not in (None, *_NPZ_KEYS):

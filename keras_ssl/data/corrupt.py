@@ -35,7 +35,7 @@ class CorruptFiles:
         """Take note of unreadable files, and why the first is; returns how many are known.
 
         Raises:
-            ValueError: when they exceed `max_fraction` of all files, or are all files.
+            ValueError: if they exceed `max_fraction` of all files, or are all files.
         """
         with self._lock:
             for index in np.atleast_1d(indices).tolist():

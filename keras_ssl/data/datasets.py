@@ -21,7 +21,7 @@ def from_dataset(dataset: tf.data.Dataset, name: str = "tf.data.Dataset") -> Seq
     it does not know its size, it is counted in one pass.
 
     Raises:
-        ValueError: when elements are none of these, or the data set is empty or endless.
+        ValueError: if elements are none of these, or the data set is empty or endless.
     """
     image_spec, label_spec = _parts(dataset.element_spec)
     _check(image_spec, name)

@@ -36,7 +36,7 @@ def describe(path: str) -> tuple[int, str]:
     """(channels, "uint8" or "float32") that a file has by its header, transparency left out.
 
     Raises:
-        OSError, ValueError: when the header cannot be read.
+        OSError, ValueError: if the header cannot be read.
     """
     if reader_of(path) == _NUMPY:
         array = np.load(path, mmap_mode="r", allow_pickle=False)

@@ -43,7 +43,7 @@ def shapes(
         first: number of the first image.
 
     Raises:
-        ValueError: when an argument is out of range.
+        ValueError: if an argument is out of range.
     """
     height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
     if min(height, width) < 8 or channels < 1 or seed < 0 or first < 0:

@@ -34,7 +34,7 @@ def from_folder(
         max_corrupt_fraction: share of unreadable files above which reading stops with an error.
 
     Raises:
-        ValueError: when there is no such folder, fewer than two images, too many unreadable files
+        ValueError: if there is no such folder, fewer than two images, too many unreadable files
             in the sample, or files of different numbers of channels that cannot be converted.
     """
     root = _root(pathlib.Path(path), split)

@@ -38,7 +38,7 @@ def load(
         download: whether TFDS may download.
 
     Raises:
-        ValueError: when `spec` is none of these, or cannot be read.
+        ValueError: if `spec` is none of these, or cannot be read.
     """
     if isinstance(spec, Source):
         return spec

@@ -35,7 +35,7 @@ def splits(
         seed: of the choice.
 
     Raises:
-        ValueError: when a source cannot be read, or `test` has no labels.
+        ValueError: if a source cannot be read, or `test` has no labels.
     """
     options = {"image_size": image_size, "data_dir": data_dir}
     names = _own_splits(spec, data_dir)

@@ -47,7 +47,7 @@ def stream(
         "label" (int64) if asked for.
 
     Raises:
-        ValueError: when the batch exceeds the source or cannot be shared evenly, the images are
+        ValueError: if the batch exceeds the source or cannot be shared evenly, the images are
             smaller than the views, or labels are asked for and there are none.
     """
     check_stream(source, views, batch_size, num_workers, worker, replicas_per_worker, labels)

@@ -35,7 +35,7 @@ def from_tfds(
         download: whether to download and prepare what is not there yet.
 
     Raises:
-        ValueError: when there is no such data set or split, it is not there and `download` is
+        ValueError: if there is no such data set or split, it is not there and `download` is
             False, or it holds no images.
     """
     builder = _builder(name, data_dir, download)

@@ -16,7 +16,7 @@ class Compose(Configured):
     `compose(image, seed) -> image`, float32 in [0, 1].
 
     Args:
-        ops: callables `op(image, seed) -> image`; serialisable ones, if the whole is to be saved.
+        ops: callables `op(image, seed) -> image`; serialisable if the pipeline should be saved.
 
     `image_size` is that of the last operation that has one, or None.
     """
@@ -95,7 +95,7 @@ class MultiCrop(Configured):
         counts: how many views each of them makes, >= 1; (2, 6) for two pipelines gives eight.
 
     Raises:
-        ValueError: when there is not one count >= 1 for each pipeline.
+        ValueError: if there is not one count >= 1 for each pipeline.
     """
 
     def __init__(self, pipelines: Sequence[Callable], counts: Sequence[int]) -> None:
@@ -150,15 +150,15 @@ class Rotations(Configured):
     """One view turned by 0, 90, 180 and 270 degrees counter-clockwise, and which is which.
 
     `{"views": (r0, r90, r180, r270), "rotations": [0, 1, 2, 3]}`, the numbers as int32. Whatever
-    changes the image (crop, mirror image) belongs into `view`, before the rotations: a mirror image
-    of a rotation by 90 degrees is one by 270 degrees of the mirror image, so the labels would be
-    wrong. Gidaris et al. 2018, https://arxiv.org/abs/1803.07728.
+    changes the image (crop, flip) belongs into `view`, before the rotations: flipping an image
+    rotated by 90 degrees gives the flipped image rotated by 270, so labels would be wrong. Gidaris
+    et al. 2018, https://arxiv.org/abs/1803.07728.
 
     Args:
         view: callable `(image, seed) -> image`, whose result is square.
 
     Raises:
-        ValueError: when the result of `view` is not square, or not known to be.
+        ValueError: if the result of `view` is not square, or its size is unknown.
     """
 
     def __init__(self, view: Callable) -> None:
@@ -183,7 +183,7 @@ class Rotations(Configured):
 
 def _not_square(size: tuple) -> str:
     return (
-        "`view` must make square images of known size: a rotation by 90 degrees would tell itself "
-        f"by its shape. Received: images of {size} (height, width). Crop to a square first, for "
-        "instance with `CenterCrop(size)`."
+        "`view` must make square images of known size: otherwise the shape would give a rotation "
+        f"by 90 degrees away. Received: images of {size} (height, width). Crop to a square first, "
+        "for instance with `CenterCrop(size)`."
     )

@@ -55,7 +55,7 @@ class Cutout(Configured):
         ratio: smallest and largest width / height.
 
     Raises:
-        ValueError: when an argument is out of range.
+        ValueError: if an argument is out of range.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class GaussianNoise(Configured):
         sigma: smallest and largest standard deviation, of images in [0, 1]; uniform between.
 
     Raises:
-        ValueError: when an argument is out of range.
+        ValueError: if an argument is out of range.
     """
 
     def __init__(self, p: float = 1.0, sigma: Sequence[float] = (0.02, 0.2)) -> None:

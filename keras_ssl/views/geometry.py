@@ -13,9 +13,9 @@ from keras_ssl.views import image_ops
 def center_crop(image: tf.Tensor, size: Sequence[int]) -> tf.Tensor:
     """The largest central part of `image` with the ratio of `size`, in that size.
 
-    Resized (bilinear, smoothed where it shrinks) only if that is needed: where one side has the
-    wanted length already and the other is not shorter, the pixels stay as they are. The same as the
-    images that evaluation uses.
+    Resized (bilinear, antialiased where it shrinks) only if needed: where one side already has the
+    wanted length and the other is not shorter, pixels stay as they are. Evaluation prepares its
+    images the same way.
 
     Args:
         image: `(H, W, C)`, uint8 or float in [0, 1].
@@ -30,6 +30,7 @@ def center_crop(image: tf.Tensor, size: Sequence[int]) -> tf.Tensor:
     image = image_ops.to_float(image)
     shape = tf.shape(image)[:2]
     lengths = tf.cast(shape, tf.float32)
+    # Scaled until the image just covers `size`; rounding must not leave a side one pixel short.
     factor = tf.reduce_max(tf.constant(size, tf.float32) / lengths)
     covering = tf.maximum(tf.cast(tf.round(lengths * factor), tf.int32), size)
     image = tf.cond(

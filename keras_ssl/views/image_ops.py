@@ -13,6 +13,9 @@ import tensorflow as tf
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 _CROP_ATTEMPTS = 10  # torchvision's; then a central crop
 
+# `tf.raw_ops` stand where the public function adds several kernels of checks and conversions: at
+# 32 px an image costs about as much in kernel launches as in arithmetic.
+
 
 def uniforms(seed: tf.Tensor, count: int) -> tf.Tensor:
     """`count` float32 numbers, uniform in [0, 1): one kernel (`stateless_uniform`: five)."""
@@ -65,6 +68,7 @@ def draw_crop(
     allowed. The place is uniform. (Inception's crop as torchvision draws it; the authors of SimCLR
     call TensorFlow's `sample_distorted_bounding_box`, which draws the ratio itself uniformly.)
     """
+    # All attempts are drawn at once and the first that fits is taken: no loop in the graph.
     draws = uniforms(seed, 2 * _CROP_ATTEMPTS + 2)
     full_height, full_width = tf.cast(height, tf.float32), tf.cast(width, tf.float32)
     share = scale[0] + (scale[1] - scale[0]) * draws[:_CROP_ATTEMPTS]
@@ -75,6 +79,7 @@ def draw_crop(
     fallback = tf.clip_by_value(full_width / full_height, ratio[0], ratio[1])
     heights = tf.concat([heights, [tf.minimum(full_height, tf.round(full_width / fallback))]], 0)
     widths = tf.concat([widths, [tf.minimum(full_width, tf.round(full_height * fallback))]], 0)
+    # The fallback stands last and always fits, so argmax, which returns the first True, finds one.
     fits = (heights <= full_height) & (widths <= full_width) & (heights >= 1) & (widths >= 1)
     first = tf.argmax(fits, output_type=tf.int32)
     box_height, box_width = heights[first], widths[first]
@@ -88,7 +93,7 @@ def draw_crop(
 def resize(image: tf.Tensor, size: Sequence[int], interpolation: str = "bicubic") -> tf.Tensor:
     """Image of `size` (height, width) as float32, from uint8 or float.
 
-    No smoothing before shrinking, as in SimCLR's code.
+    No antialiasing when it shrinks, as in SimCLR's code.
 
     "bicubic" is Keys' kernel with a = -0.5, pixel centres at half integers; overshoot is cut off at
     0 and 1.
@@ -98,6 +103,7 @@ def resize(image: tf.Tensor, size: Sequence[int], interpolation: str = "bicubic"
         raise ValueError(
             f"`interpolation` must be one of {list(kernels)}. Received: {interpolation!r}."
         )
+    # The kernels take uint8 and give float32: the result is scaled, as it is usually smaller.
     unit = 1 / 255 if image.dtype == tf.uint8 else 1.0
     kernel = kernels[interpolation]
     resized = clip(kernel(images=image[None], size=list(size), half_pixel_centers=True)[0] * unit)
@@ -206,6 +212,8 @@ def random_color_jitter(
         low = max(0.0, 1.0 - strength)
         return low + (1.0 + strength - low) * draws[index]
 
+    # Every operation has its own number, whether it is carried out or not: switching one off does
+    # not change what the others draw.
     steps = [
         (brightness, lambda x: adjust_brightness(x, factor(0, brightness))),
         (contrast, lambda x: adjust_contrast(x, factor(1, contrast))),
@@ -220,6 +228,7 @@ def random_color_jitter(
 def _in_order(image: tf.Tensor, steps: list, order: tf.Tensor) -> tf.Tensor:
     """Apply `steps` in the given order."""
     for slot in range(len(steps)):
+        # Default arguments bind this turn's values; a plain closure would see the last turn's.
         branches = [lambda step=step, x=image: step(x) for step in steps]
         image = tf.switch_case(order[slot], branches) if len(steps) > 1 else branches[0]()
     return image
@@ -230,6 +239,7 @@ def grayscale(image: tf.Tensor) -> tf.Tensor:
     channels = num_channels(image)
     if channels == 1:
         return image
+    # One matrix product mixes and repeats at once; luma weights may sum to a hair above 1.
     weights = _LUMA if channels == 3 else (1 / channels,) * channels
     mixing = tf.constant([[weight] * channels for weight in weights])
     return tf.minimum(tf.reshape(tf.reshape(image, (-1, channels)) @ mixing, tf.shape(image)), 1.0)
@@ -238,7 +248,7 @@ def grayscale(image: tf.Tensor) -> tf.Tensor:
 def gaussian_blur(image: tf.Tensor, sigma: tf.Tensor, kernel_size: int) -> tf.Tensor:
     """Separable Gaussian of `sigma` pixels, with zeros outside the image.
 
-    The kernel is cut off at `kernel_size` pixels; an even number counts as one more.
+    The kernel is cut off at `kernel_size` pixels; an even number is raised by one.
     """
     channels = num_channels(image)
     radius = kernel_size // 2

@@ -37,7 +37,7 @@ def infomin(image_size: int | Sequence[int], grid: int | None = None) -> TwoView
         Views that make (query, key, patch, patch, ...).
 
     Raises:
-        ValueError: when an argument is out of range.
+        ValueError: if an argument is out of range.
     """
     size = check_size("image_size", image_size)
     small = is_small(size)

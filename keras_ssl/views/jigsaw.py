@@ -25,16 +25,16 @@ class ShuffledPatches(Configured):
     https://arxiv.org/abs/1912.01991, section 3.
 
     Args:
-        whole: callable `(image, seed) -> image`, such as `Compose`, that makes what is cut; its
-            result is of known size.
-        grid: cells a side, >= 1. Pixels that are over when a side is divided are left out below and
-            to the right.
+        whole: callable `(image, seed) -> image`, such as `Compose`, that makes the image to be cut,
+            of known size.
+        grid: cells a side, >= 1. Where a side is not divisible, the remaining pixels below and to
+            the right are left out.
         patch_size: pixels of a patch, one number or (height, width), at most those of a cell.
         patch: callable `(image, seed) -> image` for each patch by itself; None leaves them as they
             are.
 
     Raises:
-        ValueError: when a patch does not fit into its cell, or an argument is out of range.
+        ValueError: if a patch does not fit into its cell, or an argument is out of range.
     """
 
     def __init__(
@@ -67,6 +67,8 @@ class ShuffledPatches(Configured):
         """Patches of `image` `(H, W, C)`, H and W known, in random order; float32 in [0, 1]."""
         image = image_ops.to_float(image)
         cell, count = self._cell(image.shape[:2]), self.grid**2
+        # Two numbers a cell place its patch, a third decides its rank: argsort of uniform numbers
+        # is a uniform permutation.
         draws = image_ops.uniforms(seed, 3 * count)
         room = [float(side - own + 1) for side, own in zip(cell, self.patch_size)]
         within = tf.cast(tf.reshape(draws[: 2 * count], (count, 2)) * room, tf.int32)
@@ -119,7 +121,7 @@ def pirl(
         Views that make (image, patch, patch, ...) or (image, turned image).
 
     Raises:
-        ValueError: when an argument is out of range, or `grid` is given for a rotation.
+        ValueError: if an argument is out of range, or `grid` is given for a rotation.
     """
     size = check_size("image_size", image_size)
     grid = resolve_grid(transform, grid, size)
@@ -139,9 +141,9 @@ def shuffled_patches(
 ) -> ShuffledPatches:
     """The jigsaw of PIRL and InfoMin, for images of `image_size` (height, width).
 
-    What is cut is a crop of 60-100 % of the area, bilinear, in 255 / 224 of `image_size`, and up to
-    64 px in `image_size`; patches have 64 / 85 of their cells' sides. `whole` are further
-    operations before the cut, `patch` is done to each patch.
+    The image that is cut is a crop of 60-100 % of the area, bilinear, of 255 / 224 of `image_size`
+    (up to 64 px: of `image_size`); patches have 64 / 85 of their cells' sides. `whole`: further
+    operations before the cut; `patch`: the operation on each patch.
     """
     size = image_size if is_small(image_size) else [round(s * 255 / 224) for s in image_size]
     crop = RandomResizedCrop(size, scale=(0.6, 1.0), interpolation="bilinear")
@@ -153,7 +155,7 @@ def resolve_grid(transform: str, grid: int | None, image_size: Sequence[int]) ->
     """Cells a side of PIRL's jigsaw of images of `image_size`, by default or as given; else None.
 
     Raises:
-        ValueError: when `transform` is not known, or `grid` does not go with it.
+        ValueError: if `transform` is not known, or `grid` does not go with it.
     """
     if transform not in TRANSFORMS:
         raise ValueError(

@@ -30,7 +30,7 @@ class WithNoise(Configured):
             1). The batch has them as float32 `(B, *shape)`.
 
     Raises:
-        ValueError: when an entry of `noise` is not of this form, or its key is one of the views'.
+        ValueError: if an entry of `noise` is not of this form, or the views already have its key.
     """
 
     def __init__(self, views: Callable, noise: Mapping[str, Mapping[str, Any]]) -> None:
@@ -46,7 +46,7 @@ class WithNoise(Configured):
 
     def __call__(self, image: tf.Tensor, seed: tf.Tensor) -> dict:
         """What the views make of `image`, and the noise."""
-        names = sorted(self.noise)
+        names = sorted(self.noise)  # a config that was saved may give the keys in another order
         views_seed, *seeds = image_ops.split_seed(seed, 1 + len(names))
         batch = dict(self.views(image, views_seed))
         for name, own in zip(names, seeds):

@@ -40,7 +40,7 @@ def simclr(
         min_scale: smallest share of the area that a crop shows, in (0, 1].
 
     Raises:
-        ValueError: when an argument is out of range.
+        ValueError: if an argument is out of range.
     """
     size = check_size("image_size", image_size)
     small = is_small(size)
@@ -73,7 +73,7 @@ def moco(image_size: int | Sequence[int], version: int = 2) -> TwoViews:
         version: 1 or 2.
 
     Raises:
-        ValueError: when an argument is out of range.
+        ValueError: if an argument is out of range.
     """
     if version not in (1, 2):
         raise ValueError(
@@ -105,7 +105,7 @@ def instdisc(image_size: int | Sequence[int]) -> SingleView:
         image_size: pixels of the view, one number or (height, width).
 
     Raises:
-        ValueError: when `image_size` is no size.
+        ValueError: if `image_size` is invalid.
     """
     size = check_size("image_size", image_size)
     crop = RandomResizedCrop(size, scale=(0.2, 1.0), interpolation="bilinear")
@@ -126,7 +126,7 @@ def supcon(image_size: int | Sequence[int]) -> TwoViews:
         image_size: pixels of the views, one number or (height, width).
 
     Raises:
-        ValueError: when `image_size` is no size.
+        ValueError: if `image_size` is invalid.
     """
     size = check_size("image_size", image_size)
     ops = [
@@ -148,7 +148,7 @@ def cmc(image_size: int | Sequence[int]) -> SingleView:
         image_size: pixels of the view, one number or (height, width).
 
     Raises:
-        ValueError: when `image_size` is no size.
+        ValueError: if `image_size` is invalid.
     """
     crop = RandomResizedCrop(check_size("image_size", image_size), interpolation="bilinear")
     return SingleView(Compose([crop, HorizontalFlip()]))
@@ -174,7 +174,7 @@ def byol(
         interpolation: of the crops, "bicubic" or "bilinear".
 
     Raises:
-        ValueError: when an argument is out of range.
+        ValueError: if an argument is out of range.
     """
     size = check_size("image_size", image_size)
     shared = [
@@ -213,7 +213,7 @@ def swav(
         blur: probability of the blur; by default none up to 64 px, else 0.5.
 
     Raises:
-        ValueError: when an argument is out of range, or there are fewer than two large views.
+        ValueError: if an argument is out of range, or there are fewer than two large views.
     """
     if len(crops) != 2 or crops[0] < 2 or crops[1] < 0:
         raise ValueError(
@@ -254,7 +254,7 @@ def rotnet(image_size: int | Sequence[int]) -> Rotations:
         image_size: pixels of the views, a square.
 
     Raises:
-        ValueError: when `image_size` is no square.
+        ValueError: if `image_size` is invalid or not a square.
     """
     size = check_size("image_size", image_size)
     if is_small(size):
@@ -275,7 +275,7 @@ def plain(image_size: int | Sequence[int], flip: bool = True) -> SingleView:
         flip: whether the image is mirrored with probability 0.5.
 
     Raises:
-        ValueError: when `image_size` is no size.
+        ValueError: if `image_size` is invalid.
     """
     ops = [CenterCrop(check_size("image_size", image_size))]
     return SingleView(Compose([*ops, HorizontalFlip()] if flip else ops))
@@ -293,7 +293,7 @@ def wmse(image_size: int | Sequence[int], num_views: int = 2) -> MultiCrop:
         num_views: how many, >= 2; the paper's are 2 and 4.
 
     Raises:
-        ValueError: when `image_size` is no size, or there are fewer than two views.
+        ValueError: if `image_size` is invalid, or there are fewer than two views.
     """
     if num_views < 2:
         raise ValueError(f"`num_views` must be >= 2. Received: num_views={num_views}.")

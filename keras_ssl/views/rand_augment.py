@@ -22,11 +22,11 @@ _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 class RandAugment(Configured):
     """`count` operations drawn with replacement, each carried out with probability `p`.
 
-    The magnitude of each is drawn from N(magnitude, deviation^2) and limited to [0, 10]; m being a
+    The magnitude of each is drawn from N(magnitude, deviation^2) and limited to [0, 10]. With m a
     tenth of it, operations are: stretch every channel to [0, 1]; equalise its histogram; invert;
     turn by +-30 m degrees; keep `int(4 m)` bits; invert values from `m` up; add 0.43 m to values
     below one half; colour, contrast, brightness and sharpness times 0.1 + 1.8 m; shear by +-0.3 m
-    along x or y; shift by +-0.45 m of the side along x or y. What a movement uncovers takes the
+    along x or y; shift by +-0.45 m of the side along x or y. Pixels from outside the image have the
     colour `fill`.
 
     These are the operations and ranges of InfoMin's views (Tian et al. 2020,
@@ -43,7 +43,7 @@ class RandAugment(Configured):
             for three channels, else 0.5.
 
     Raises:
-        ValueError: when an argument is out of range, or `fill` does not fit the image.
+        ValueError: if an argument is out of range, or `fill` does not fit the image.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class RandAugment(Configured):
         self.fill = fill if fill is None or isinstance(fill, int | float) else tuple(fill)
 
     def __call__(self, image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        """`image` after the operations that `seed` stands for."""
+        """`image` after the operations drawn from `seed`."""
         image = image_ops.to_float(image)
         fill = self._fill(image_ops.num_channels(image))
         for own in image_ops.split_seed(seed, self.count):
@@ -75,6 +75,7 @@ class RandAugment(Configured):
             sign = tf.where(draws[1] < 0.5, -1.0, 1.0)
             chosen = tf.cast(len(OPERATIONS) * draws[2], tf.int32)
 
+            # Defaults bind this turn's tensors: TensorFlow traces the branches later.
             def apply(x=image, chosen=chosen, level=level, sign=sign) -> tf.Tensor:
                 branches = [
                     lambda op=op: tf.ensure_shape(op(x, level, sign, fill), x.shape)
@@ -106,7 +107,7 @@ def auto_contrast(image: tf.Tensor) -> tf.Tensor:
 
 
 def equalize(image: tf.Tensor) -> tf.Tensor:
-    """Every channel's histogram of 256 levels made as even as a map of levels can (Pillow's)."""
+    """Histogram equalisation of each channel, in 256 levels (Pillow's)."""
     levels = tf.cast(tf.round(image * 255.0), tf.int32)
     channels = [_equalize(channel) for channel in tf.unstack(levels, axis=-1)]
     return tf.cast(tf.stack(channels, axis=-1), tf.float32) / 255.0
@@ -114,6 +115,8 @@ def equalize(image: tf.Tensor) -> tf.Tensor:
 
 def _equalize(levels: tf.Tensor) -> tf.Tensor:
     counts = tf.math.bincount(tf.reshape(levels, [-1]), minlength=256, maxlength=256)
+    # Pillow's `ImageOps.equalize`, integer arithmetic included: the brightest level in use is left
+    # out of the step, and an image of one level stays as it is.
     brightest = counts[tf.reduce_max(levels)]
     step = (tf.reduce_sum(counts) - brightest) // 255
     table = (step // 2 + tf.cumsum(counts, exclusive=True)) // tf.maximum(step, 1)
@@ -164,6 +167,8 @@ def move(image: tf.Tensor, matrix: Sequence, fill: Sequence[float]) -> tf.Tensor
         fill: colour of points outside `image`, one number for each channel.
     """
     a, b, c, d, e, f = (tf.convert_to_tensor(value, tf.float32) for value in matrix)
+    # The kernel counts from the centre of the first pixel, half a pixel from the image's corner. It
+    # fills with one number only, so the colour is taken away before and added again.
     row = [a, b, c + (a + b - 1) / 2, d, e, f + (d + e - 1) / 2, tf.zeros(()), tf.zeros(())]
     moved = tf.raw_ops.ImageProjectiveTransformV3(
         images=(image - fill)[None],

@@ -18,6 +18,7 @@ def sometimes(
     probability: float, coin: tf.Tensor, apply: Callable[[], tf.Tensor], image: tf.Tensor
 ) -> tf.Tensor:
     """`apply()` where the uniform number `coin` lies below `probability`, else `image`."""
+    # Decided while the graph is made where it can be: most operations of a preset are certain.
     if probability >= 1:
         return apply()
     if probability <= 0:
@@ -36,7 +37,7 @@ class RandomResizedCrop(Configured):
         interpolation: "bicubic" or "bilinear".
 
     Raises:
-        ValueError: when a size, range or interpolation is none.
+        ValueError: if a size or range is invalid, or the interpolation is unknown.
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class RandomResizedCrop(Configured):
         self.interpolation = interpolation
 
     def __call__(self, image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        """The crop of `image` that `seed` stands for."""
+        """The crop of `image` for `seed`."""
         return image_ops.random_resized_crop(
             image, seed, self.image_size, self.scale, self.ratio, self.interpolation
         )
@@ -88,7 +89,7 @@ class PadAndCrop(Configured):
         padding: pixels added on every side, >= 0; 4 is usual for CIFAR-10.
 
     Raises:
-        ValueError: when an argument is out of range, or the padded image is known to be too small.
+        ValueError: if an argument is out of range, or the padded image is known to be too small.
     """
 
     def __init__(self, image_size: int | Sequence[int], padding: int = 4) -> None:
@@ -101,6 +102,7 @@ class PadAndCrop(Configured):
 
     def __call__(self, image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """The crop of `image` that `seed` stands for."""
+        # A side may be None in the graph: then only the slice itself can fail.
         padded = [side and side + 2 * self.padding for side in image.shape[:2]]
         if any(side and side < wanted for side, wanted in zip(padded, self.image_size)):
             raise ValueError(
@@ -140,7 +142,7 @@ class ColorJitter(Configured):
         p: probability that anything is changed at all.
 
     Raises:
-        ValueError: when a strength is negative, `hue` above 0.5 or `p` no probability.
+        ValueError: if a strength is negative, `hue` exceeds 0.5 or `p` is not a probability.
     """
 
     def __init__(
@@ -156,7 +158,7 @@ class ColorJitter(Configured):
         self.p = check_probability("p", p)
 
     def __call__(self, image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        """`image` with other colours."""
+        """`image` with its colours changed."""
         image = image_ops.to_float(image)
         if self.p >= 1:
             return self._jitter(image, seed)
@@ -191,12 +193,12 @@ class GaussianBlur(Configured):
     Args:
         p: probability.
         sigma: smallest and largest standard deviation in pixels; uniform between.
-        kernel_size: pixels, an even number counts as one more; by default a tenth of the image's
-            height (rounded down).
+        kernel_size: pixels; an even number is raised by one. Default: a tenth of the image's
+            height, rounded down.
 
     Raises:
-        ValueError: when an argument is out of range, or no kernel size is given and the image's
-            height is not known in the graph.
+        ValueError: if an argument is out of range, or `kernel_size` is None and the image's height
+            is not known in the graph.
     """
 
     def __init__(
