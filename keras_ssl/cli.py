@@ -84,7 +84,8 @@ def _define_flags():
 def main():
     """Entry point of the command `keras-ssl`."""
     _define_flags()
-    # `--help` shows docstring and flags of the main module, which an installed command has not.
+    # `--help` shows docstring and flags of the main module, which for an installed command is not
+    # this file.
     sys.modules["__main__"].__doc__ = __doc__
     for name in (*_options(), "set"):
         FLAGS.register_key_flag_for_module(sys.argv[0], FLAGS[name])

@@ -1,4 +1,4 @@
-"""What a method needs to know of the other replicas; the only file that names `tf.distribute`.
+"""Replicas: gathering, statistics and strategies; the only file that names `tf.distribute`.
 
 On TensorFlow a training step runs once on every replica, on its share of the global batch: these
 functions gather the shares. On JAX the step is written for the global batch and the compiler shards

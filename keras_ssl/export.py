@@ -1,4 +1,4 @@
-"""The encoder as a file that other programs load: SavedModel, `.keras`, ONNX, LiteRT."""
+"""The encoder as a file for other programs: SavedModel, `.keras`, ONNX, LiteRT."""
 
 import os
 import pathlib

@@ -1,4 +1,4 @@
-"""A watch over collapse: figures of a fixed set of images each epoch, and a plain verdict."""
+"""Collapse monitor: figures of a fixed set of images after each epoch, and a verdict."""
 
 from typing import Any
 
@@ -14,17 +14,17 @@ SETTLED = 50  # steps; 0.9**50 = 0.005 of the statistics' start is left
 
 
 class CollapseMonitor(keras.callbacks.Callback):
-    """Watch the spread of features while training and say what is wrong, if anything.
+    """Watch the spread of features while training, and report signs of collapse.
 
     After each epoch the backbone (`model.encode`) and, where the method has one, the projector
-    (`model.embed`) look at a fixed set of images in inference mode. The figures go to the logs
+    (`model.embed`) encode a fixed set of images in inference mode. The figures go to the logs
     under `features_...` and `embedding_...`: `std` (times sqrt(D)), `rankme`,
     `effective_rank`, `uniformity`, `dead` and, with views, `alignment`. A line is printed when
     the verdict gets worse. Put this callback before those that read the logs (`CSVLogger`).
 
     Wang, Isola 2020, https://arxiv.org/abs/2005.10242; Garrido et al. 2023,
     https://arxiv.org/abs/2210.02885; Chen, He 2021, https://arxiv.org/abs/2011.10566.
-    Departures: alarms are read against the untrained network, see `evaluation.diagnose`.
+    Departures: alarms are relative to the untrained network, see `evaluation.diagnose`.
 
     Attributes:
         verdict: `Verdict` (status, message) of the last epoch; None before the first.
@@ -38,7 +38,7 @@ class CollapseMonitor(keras.callbacks.Callback):
         batch_size: images per call of the network.
 
     Raises:
-        ValueError: fewer than 16 images, views that do not pair up or are equal, `every` < 1.
+        ValueError: fewer than 16 images, views of different shapes or equal views, `every` < 1.
     """
 
     def __init__(self, images: Any, views: Any = None, every: int = 1, batch_size: int = 256):
@@ -64,7 +64,7 @@ class CollapseMonitor(keras.callbacks.Callback):
         return figures
 
     def resume(self, model: Any, untrained: dict[str, float], history: list) -> None:
-        """Take up what an earlier part of the run measured, of a `model` restored to its end."""
+        """Continue from the figures of an earlier part of the run, at whose end `model` is."""
         self.set_model(model)
         self.untrained, self.history = untrained, list(history)
         if self.history:
@@ -93,7 +93,7 @@ class CollapseMonitor(keras.callbacks.Callback):
             print(f"\nCollapse monitor, epoch {epoch + 1}: {status}. {message}", flush=True)
 
     def _judge(self) -> Verdict:
-        """The verdict, once moving statistics of batch normalisation have had time to settle."""
+        """The verdict, once moving statistics of batch normalisation have converged."""
         steps = steps_taken(self.model)
         if (
             steps is not None
@@ -103,7 +103,7 @@ class CollapseMonitor(keras.callbacks.Callback):
             return Verdict(
                 "too early",
                 f"Too early to judge: {steps} steps were taken, and moving statistics of batch "
-                f"normalisation, through which features are seen, need some {SETTLED} to settle.",
+                f"normalisation, which features depend on, need about {SETTLED} to converge.",
             )
         return diagnose(self.history, self.untrained)
 

@@ -18,7 +18,7 @@ class TrainingDiverged(RuntimeError):
 class DivergenceGuard(keras.callbacks.Callback):
     """Ends training at the first step whose loss is not finite, with `TrainingDiverged`.
 
-    It comes before callbacks that save, so that a bad epoch is never saved. `fit` shows running
+    Put it before callbacks that save, so that a bad epoch is never saved. `fit` shows running
     means of the losses, and a mean turns NaN with its first NaN, so the first bad mean names the
     step. Checks run beside the training step and do not wait for it.
 
@@ -48,9 +48,9 @@ class DivergenceGuard(keras.callbacks.Callback):
         if self._bad_step is not None:
             raise TrainingDiverged(
                 f"The loss became NaN or infinite at step {self._bad_step + 1} of epoch "
-                f"{epoch + 1}. "
-                f"{_REMEDY} {self._advice}".rstrip()
+                f"{epoch + 1}. {_REMEDY} {self._advice}".rstrip()
             )
+        # The last step's loss was finite, but its update may not have been.
         if not all(np.isfinite(weight).all() for weight in self.model.get_weights()):
             raise TrainingDiverged(
                 f"Weights became NaN or infinite in the last step of epoch {epoch + 1}. "

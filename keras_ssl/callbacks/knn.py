@@ -1,4 +1,4 @@
-"""kNN accuracy while training: the quickest honest sign of whether features get better."""
+"""kNN accuracy while training: the quickest sign of whether features improve."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ class KNNMonitor(FigureMonitor):
     """Write the kNN accuracy of `model.encode` to the logs, as "knn".
 
     Labels are used for this figure alone; images whose label is negative are left out. A fixed,
-    class-balanced part of the images is looked at, in inference mode. Put this callback before
+    class-balanced part of the images is used, in inference mode. Put this callback before
     those that read the logs (`CSVLogger`).
 
     Wu et al. 2018, https://arxiv.org/abs/1805.01978 (kNN protocol, k = 20 for small banks).

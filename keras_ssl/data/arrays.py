@@ -29,11 +29,12 @@ def from_array(
         name: for messages.
 
     Raises:
-        ValueError: if shape, type or values are none of these, or the labels do not fit.
+        ValueError: if shape, type or values are invalid, or the labels do not match the images.
     """
     images = checked_images(images, name)
     if labels is not None:
         labels = checked_labels(labels, len(images), name)
+    # One tensor in host memory, shared by the pipelines of all epochs; not copied to a GPU.
     with tf.device("CPU:0"):
         tensor = tf.constant(images)
     return IndexedSource(
@@ -112,6 +113,7 @@ def checked_images(images: np.ndarray, name: str) -> np.ndarray:
 def _checked_floats(images: np.ndarray, name: str) -> np.ndarray:
     images = images.astype(np.float32, copy=False)
     parts = range(0, len(images), _CHUNK)
+    # In parts: the comparisons of the whole would need as much memory again as the images.
     low = min((float(images[i : i + _CHUNK].min()) for i in parts), default=0.0)
     high = max((float(images[i : i + _CHUNK].max()) for i in parts), default=0.0)
     if not all(np.isfinite(images[i : i + _CHUNK]).all() for i in parts):

@@ -1,4 +1,4 @@
-"""The account of files that could not be read."""
+"""Bookkeeping of files that could not be read."""
 
 import threading
 from collections.abc import Sequence
@@ -23,8 +23,8 @@ class CorruptFiles:
                 f"`max_corrupt_fraction` must be from 0 to 1. Received: {max_fraction}."
             )
         self._names, self._max_fraction = names, max_fraction
-        self._found: dict[int, None] = {}
-        self._lock = threading.Lock()
+        self._found: dict[int, None] = {}  # a set that keeps its order
+        self._lock = threading.Lock()  # tf.data calls `report` from several threads
 
     @property
     def names(self) -> list[str]:
@@ -32,7 +32,7 @@ class CorruptFiles:
         return [self._names[index] for index in list(self._found)]
 
     def report(self, indices: np.ndarray, reason: str = "") -> np.int64:
-        """Take note of unreadable files, and why the first is; returns how many are known.
+        """Register unreadable files; returns how many are known. `reason`: why the first failed.
 
         Raises:
             ValueError: if they exceed `max_fraction` of all files, or are all files.

@@ -21,7 +21,7 @@ def from_dataset(dataset: tf.data.Dataset, name: str = "tf.data.Dataset") -> Seq
     it does not know its size, it is counted in one pass.
 
     Raises:
-        ValueError: if elements are none of these, or the data set is empty or endless.
+        ValueError: if elements have another form, or the data set is empty or infinite.
     """
     image_spec, label_spec = _parts(dataset.element_spec)
     _check(image_spec, name)
@@ -114,7 +114,7 @@ def _count(dataset: tf.data.Dataset, name: str) -> int:
     size = int(dataset.cardinality())
     if size == tf.data.INFINITE_CARDINALITY:
         raise ValueError(
-            f"{name} is endless. Pass it without repeat(), or cut it: dataset.take(count)."
+            f"{name} is infinite. Pass it without repeat(), or cut it: dataset.take(count)."
         )
     if size == tf.data.UNKNOWN_CARDINALITY:
         logging.info("Counting the images of %s, which does not know its size, in one pass.", name)

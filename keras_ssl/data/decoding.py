@@ -2,8 +2,8 @@
 
 JPEG and PNG are decoded by TensorFlow straight to the wanted channels; BMP and GIF (its first
 image) by TensorFlow and then converted; `.npy` by NumPy; everything else by Pillow. Transparency is
-dropped: the colours under it are kept. A file that cannot be read is an error of TensorFlow, which
-`IndexedSource` catches.
+dropped: the colours under it are kept. A file that cannot be read raises TensorFlow's error, which
+`IndexedSource` handles.
 """
 
 import io
@@ -44,6 +44,7 @@ def describe(path: str) -> tuple[int, str]:
     with open(path, "rb") as file:
         start = file.read(_PNG_DEPTH_BYTE + 1)
     with PIL.Image.open(path) as image:
+        # Pillow opens 16-bit RGB as 8-bit, so a PNG's depth is read from the file itself.
         deep = image.mode in _DEEP_MODES
         if start.startswith(_PNG_SIGNATURE) and len(start) > _PNG_DEPTH_BYTE:
             deep = start[_PNG_DEPTH_BYTE] == 16
@@ -70,6 +71,7 @@ def decode(
         _NUMPY: lambda: _in_python(_read_npy, path, channels, dtype),
         _PILLOW: lambda: _in_python(_read_with_pillow, path, channels, dtype),
     }
+    # A folder of one kind of file gets a graph without a switch.
     chosen = [functions[number] for number in sorted(readers)]
     if len(chosen) == 1:
         image = chosen[0]()

@@ -79,6 +79,7 @@ def _draw_chunk(numbers, image_size, seed, channels):
     noise = np.array(
         [rng.integers(-128, 128, (height, width), np.int8) for rng in generators], np.float32
     )
+    # The order of these draws is the data set: a new one goes to the end, or every image changes.
     p = iter(draws.T[:, :, None, None])
     labels = (next(p)[:, 0, 0] * len(CLASS_NAMES)).astype(np.int64)
     shorter = min(height, width)

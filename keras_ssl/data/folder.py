@@ -11,7 +11,7 @@ from keras_ssl.data import decoding
 from keras_ssl.data.corrupt import CorruptFiles
 from keras_ssl.data.indexed import IndexedSource
 
-_SAMPLE = 64  # files looked at when the source is made
+_SAMPLE = 64  # files inspected when the source is made
 _SPLITS = {"train", "training", "val", "valid", "validation", "test"}
 
 

@@ -20,8 +20,8 @@ class IndexedSource(Source):
         read: from a scalar int64 tensor, the index, to the image; used inside `tf.data`.
         size: number of images.
         labels: integers by index, or None.
-        files: the account of unreadable files, where `read` may fail; else None.
-        origin: index that `read` takes, by index of this source; None where they are the same.
+        files: bookkeeping of unreadable files, if `read` may fail; else None.
+        origin: for each index of this source, the index that `read` takes; None if they are equal.
         **description: as `Source`.
     """
 
@@ -55,7 +55,7 @@ class IndexedSource(Source):
 
     @property
     def replaces_unreadable(self) -> bool:
-        """Whether `fetch` may give another image than the one asked for."""
+        """Whether `fetch` may return another image than the one requested."""
         return self._files is not None
 
     def ordered(self) -> tf.data.Dataset:
@@ -72,7 +72,7 @@ class IndexedSource(Source):
         return tf.random.experimental.stateless_shuffle(tf.range(self.size, dtype=tf.int64), key)
 
     def fetch(self, index: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Image `index`; where it is unreadable, another that `seed` chooses; and its index."""
+        """Image `index`, or if that is unreadable one chosen by `seed`; and the image's index."""
         if not self.replaces_unreadable:
             return self._read(self._to_origin(index)), index
         others = tf.raw_ops.StatelessRandomUniformFullInt(
@@ -83,7 +83,7 @@ class IndexedSource(Source):
         return image, candidates[tf.minimum(attempt, _ATTEMPTS - 1)]
 
     def subset(self, indices: np.ndarray) -> "IndexedSource":
-        """The source of the images at `indices` alone, which are counted from 0 anew."""
+        """The source of the images at `indices` alone, renumbered from 0."""
         indices = np.asarray(indices)
         if indices.ndim != 1 or indices.dtype.kind not in "iu":
             raise ValueError(
@@ -132,9 +132,10 @@ class IndexedSource(Source):
     def _first_readable(self, candidates: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """First readable image among `candidates`, and its place there.
 
-        Without one: an image without pixels, and the number of candidates. A data set that
-        leaves out errors is TensorFlow's only way to go on after a failed kernel in a graph.
+        Without one: an image without pixels, and the number of candidates.
         """
+        # A data set with `ignore_errors` is TensorFlow's only way to continue after a failed kernel
+        # in a graph. It is lazy: the second candidate is read only if the first fails.
         origins = self._to_origin(candidates)
         count = tf.size(candidates, out_type=tf.int64)
         nothing = tf.zeros((0, 0, self.image_shape[-1]), self.dtype)
@@ -149,6 +150,7 @@ class IndexedSource(Source):
             lambda: tf.numpy_function(report, [origins[:place]], tf.int64),
             lambda: tf.constant(0, tf.int64),
         )
+        # Without the dependency the graph would prune the report, whose value nobody uses.
         with tf.control_dependencies([reported]):
             image = tf.identity(image)
         image.set_shape(self.image_shape)

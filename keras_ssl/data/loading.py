@@ -1,4 +1,4 @@
-"""One way in for all kinds of images."""
+"""`load`: a source from any kind of images."""
 
 import os
 from typing import Any
@@ -25,7 +25,7 @@ def load(
     seed: int = 0,
     download: bool = False,
 ) -> Source:
-    """The `Source` that `spec` stands for.
+    """A `Source` from any kind of images.
 
     Args:
         spec: folder of images, `.npz` file, TFDS name, "shapes" (drawn images), array of images,
@@ -38,7 +38,7 @@ def load(
         download: whether TFDS may download.
 
     Raises:
-        ValueError: if `spec` is none of these, or cannot be read.
+        ValueError: if `spec` is of another kind, or cannot be read.
     """
     if isinstance(spec, Source):
         return spec

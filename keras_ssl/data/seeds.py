@@ -1,4 +1,4 @@
-"""Seeds as a function of (seed, purpose, epoch, index): what makes a stream repeatable."""
+"""Seeds as a function of (seed, purpose, epoch, index), which make a stream repeatable."""
 
 import tensorflow as tf
 
@@ -16,5 +16,7 @@ def element_seed(seed: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
     return _hash(tf.stack([seed[0] + tf.cast(index, tf.int32), seed[1]]), tf.int32)
 
 
+# A hash between the levels: adding epoch and index to one number would make (epoch 0, image 1) and
+# (epoch 1, image 0) alike.
 def _hash(numbers: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
     return tf.raw_ops.StatelessRandomUniformFullInt(shape=[2], seed=numbers, dtype=dtype)

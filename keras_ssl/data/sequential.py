@@ -84,6 +84,7 @@ class SequentialSource(Source):
     def _chosen(self, indices: np.ndarray) -> tf.data.Dataset:
         if len(indices) == self.size:
             return self.ordered()
+        # One pass over the front with a lookup: the raw images left out are never decoded.
         mask = np.zeros(self.size, bool)
         mask[indices] = True
         with tf.device("CPU:0"):

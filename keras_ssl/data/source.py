@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from keras_ssl.data import evaluation_images
 
-_FRONT = 20_000  # images of a sequence that a choice for evaluation is made from
+_FRONT = 20_000  # of a sequence: evaluation chooses among its first images
 
 
 class Source(abc.ABC):
@@ -75,7 +75,7 @@ class Source(abc.ABC):
         """`{"image", "index"}` in an order that is a function of (seed, epoch)."""
 
     def subset(self, indices: np.ndarray) -> "Source":
-        """The source of the images at `indices` alone, which are counted from 0 anew."""
+        """The source of the images at `indices` alone, renumbered from 0."""
         raise ValueError(
             f"Only sources with random access have subsets; {self.name} is read in sequence. "
             "Take the part in the dataset itself, or pass an array or a folder."
@@ -88,9 +88,10 @@ class Source(abc.ABC):
 
         Returns:
             Images `(n, height, width, channels)` of the source's dtype in the order of their
-            index, and their labels or None. With `limit`, a fixed random choice of so many; where
+            index, and their labels or None. With `limit`, a fixed random choice of that many; if
             images are read in sequence, among the first 20,000, or `limit` if that is more.
         """
+        # A sequence is not read to its end for a few images of its first part.
         reach = self.size if self.random_access else min(self.size, max(limit or self.size, _FRONT))
         chosen = evaluation_images.choose(reach, limit)
         images, indices = evaluation_images.collect(self._chosen(chosen), image_size, self.dtype)

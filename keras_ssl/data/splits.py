@@ -1,4 +1,4 @@
-"""Images to train on, and labelled images to be judged by."""
+"""Images to train on, and labelled images to evaluate on."""
 
 import os
 from typing import Any
@@ -23,16 +23,16 @@ def splits(
 ) -> tuple[Source, Source | None]:
     """The training source of `spec`, and a labelled one that training does not see.
 
-    The second is `test` where given; else the test split that the data set brings (TFDS "test" or
-    "validation", `.npz` `x_test`, a folder `val` or `test` beside `train`, `shapes`); else a tenth
-    of the labelled images, at most 2,000, chosen by `seed` and taken out of training; else None.
+    The second is `test` if given; else the data set's own test split (TFDS "test" or "validation",
+    `.npz` `x_test`, a folder `val` or `test` beside `train`, `shapes`); else a tenth of the images,
+    at most 2,000, chosen by `seed` and excluded from training, if they have labels; else None.
 
     Args:
         spec: as `load` takes it.
         test: labelled images in the same forms.
         image_size: pixels of `shapes`.
         data_dir: where TFDS data sets lie.
-        seed: of the choice.
+        seed: of that choice.
 
     Raises:
         ValueError: if a source cannot be read, or `test` has no labels.
@@ -41,14 +41,13 @@ def splits(
     names = _own_splits(spec, data_dir)
     train = load(spec, split=names[0], **options)
     if test is not None:
-        judged = load(test, **options)
-        if not judged.has_labels:
+        held_out = load(test, **options)
+        if not held_out.has_labels:
             raise ValueError(
-                f"`test` must have labels. Received: {judged}. Pass images in one folder a class, "
-                "for "
-                "instance, or leave `test` out."
+                f"`test` must have labels. Received: {held_out}. Pass a folder with one sub-folder "
+                "a class, for instance, or leave `test` out."
             )
-        return train, judged
+        return train, held_out
     if not train.has_labels:
         return train, None
     if names[1]:

@@ -24,11 +24,11 @@ def stream(
 ) -> tf.data.Dataset:
     """Endless batches of views: epoch `first_epoch`, the next, and so on.
 
-    The order of an epoch is a function of (seed, epoch), an image's views one of (seed, epoch,
-    index): a stream that starts at a later epoch goes on as one that came there by itself. Each
-    epoch has exactly `steps_per_epoch` batches; it begins its order again when it is too short. In
-    the place of an unreadable image comes another, chosen at random, so that no worker's share
-    moves.
+    The order of an epoch is a function of (seed, epoch), an image's views a function of (seed,
+    epoch, index): a stream started at epoch e equals one that has run through the epochs before.
+    Each epoch has exactly `steps_per_epoch` batches and repeats its order if that needs more images
+    than there are. An unreadable image is replaced by one chosen at random, so that the shares of
+    the workers stay the same.
 
     Args:
         source: a `Source`.
@@ -73,12 +73,14 @@ def stream(
         label = {} if label_of is None else {"label": tf.gather(label_of, actual)}
         return {**views(image, image_seed), "index": actual, **label}
 
+    # Views are made image by image in parallel but delivered in order, or runs could not repeat.
     epochs = tf.data.Dataset.counter(first_epoch, dtype=tf.int64)
     elements = epochs.flat_map(epoch_of)
     made = elements.map(make_views, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     batches = made.batch(share // replicas_per_worker, drop_remainder=True)
     options = tf.data.Options()
     options.deterministic = True
+    # Each worker makes its own rows already; tf.distribute must not divide them again.
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
     return batches.prefetch(tf.data.AUTOTUNE).with_options(options)
 
@@ -92,7 +94,7 @@ def check_stream(
     replicas_per_worker: int = 1,
     labels: bool = False,
 ) -> None:
-    """Raise what `stream` raises for these arguments, without making anything."""
+    """Raise what `stream` raises for these arguments, without building a pipeline."""
     _check_workers(num_workers, worker, replicas_per_worker)
     parts = num_workers * replicas_per_worker
     check_batch_size(batch_size, source.size, source.name, parts)
@@ -106,7 +108,7 @@ def check_stream(
 
 
 def check_batch_size(batch_size, size: int, name: str, parts: int = 1, least: int = 1) -> None:
-    """Raise unless batches of `batch_size` images can be made and shared; all rules of it.
+    """Raise unless `batch_size` is valid: every rule of it, for all callers.
 
     Args:
         batch_size: images in the global batch.
@@ -135,7 +137,10 @@ def check_batch_size(batch_size, size: int, name: str, parts: int = 1, least: in
 
 
 def _indexed_epoch(source, seed, epoch, steps, batch_size, rows) -> tf.data.Dataset:
-    """(index, nothing, the epoch's seed) of the rows wanted, found among indices alone."""
+    """(index, index in the place of a raw image, the epoch's seed) of this worker's rows.
+
+    Images of other workers are never read: the rows are chosen among the indices.
+    """
     order = source.order(seed, epoch)
     positions = tf.range(steps * batch_size, dtype=tf.int64) % source.size
     positions = tf.reshape(positions, (steps, batch_size))[:, rows[0] : rows[1]]
@@ -146,7 +151,7 @@ def _indexed_epoch(source, seed, epoch, steps, batch_size, rows) -> tf.data.Data
 
 
 def _sequential_epoch(source, seed, epoch, steps, batch_size, rows) -> tf.data.Dataset:
-    """(index, raw image, the epoch's seed) of the rows wanted, before decoding."""
+    """(index, raw image, the epoch's seed) of this worker's rows, before decoding."""
     key = seeds.epoch_seed(seed, seeds.VIEWS, epoch)
     elements = source.shuffled_raw(seed, epoch).repeat().take(steps * batch_size)
     if rows != (0, batch_size):

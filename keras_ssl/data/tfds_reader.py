@@ -12,7 +12,7 @@ from keras_ssl.data.sequential import SequentialSource
 from keras_ssl.data.source import Source
 from keras_ssl.ops.names import near
 
-_IN_MEMORY = 2 * 2**30  # bytes of decoded images up to which all are decoded at once
+_IN_MEMORY = 2 * 2**30  # bytes; a data set up to this size is decoded into memory at once
 _BATCH = 256
 _SAMPLE = 64
 

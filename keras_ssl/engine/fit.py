@@ -65,6 +65,7 @@ class Trainer(Step):
         if validation_data is not None:
             held_out = inputs.held_out(self, validation_data, batches.batch_size, views, seed)
             callbacks.append(_Validation(held_out, validation_freq))
+        # The user's callbacks come last, so that their logs hold the validation losses.
         callbacks.append(kwargs.pop("callbacks", None) or [])
         kwargs = {"shuffle": False, **kwargs, "callbacks": keras.tree.flatten(callbacks)}
         with inputs.plain_errors():
@@ -88,8 +89,8 @@ class Trainer(Step):
         """Losses of held-out images under the method's views, in inference mode.
 
         No state changes: not the weights, statistics, queues, banks or counters. Plain images get
-        the views of epoch 0 under `seed`, the same at each call; the images that do not fill a
-        batch are left out, the same ones each time. Losses that compare images depend on the batch
+        the views of epoch 0 under `seed`, the same at each call; images that do not fill a batch
+        are left out, the same ones each time. Losses that compare images depend on the batch
         size.
 
         Args:
@@ -98,7 +99,7 @@ class Trainer(Step):
             batch_size: images in the global batch; by default as in `fit`.
             views: view pipeline in the place of `default_views`.
             seed: of order and views.
-            steps: batches to look at; by default all.
+            steps: batches to evaluate; by default all.
             verbose: as in `keras.Model.evaluate`.
             callbacks: as in `keras.Model.evaluate`.
             return_dict: whether to return a dict by `loss_names`.
@@ -146,7 +147,7 @@ class Trainer(Step):
         return {mean.name: mean.result() for mean in self._means}
 
     def _maybe_symbolic_build(self, *args, **kwargs):
-        """Nothing to build; under a multi-worker strategy Keras' way of finding that out fails."""
+        """Nothing: a method is built already, and Keras' attempt fails with several workers."""
 
     _symbolic_build = _maybe_symbolic_build
 
@@ -167,7 +168,8 @@ class _BeginEpoch(keras.callbacks.Callback):
 class _Validation(keras.callbacks.Callback):
     """Writes the losses of held-out images to the logs; first, so that others can read them.
 
-    Keras' own validation iterates on through one endless stream; this starts it anew each time.
+    Keras' own validation continues through one endless stream; this restarts it every time, so that
+    all validations see the same views.
     """
 
     def __init__(self, held_out, frequency):

@@ -1,4 +1,4 @@
-"""From what a user hands to `fit` to batches; the only place of a batch's defaults and checks."""
+"""From the images a user passes to `fit` to batches; all defaults and checks of a batch."""
 
 import contextlib
 import dataclasses
@@ -72,6 +72,7 @@ def held_out(model, validation_data, batch_size, views, seed):
     if _is_ready(x):
         return prepare(model, x, y, batch_size, views, seed)
     source = _source(model, x, y, seed)
+    # At most all held-out images, in a multiple of the replicas that share them.
     parts = _devices(model)
     batch_size = min(batch_size, source.size // parts * parts)
     return prepare(model, source, None, batch_size, views, seed)
@@ -158,10 +159,10 @@ def _ready(model, x, steps):
     sizes = [shape[0] for shape in shapes if shape.rank]
     if 1 in sizes:
         raise ValueError(
-            f"A batch of one has nothing to be compared with; {type(model).__name__} needs at "
-            "least 2 images a batch. "
-            "Received: ready batches of one. Batch the dataset with a larger size."
+            f"{type(model).__name__} needs at least 2 images a batch, as a single one has nothing "
+            "to be compared with. Received: ready batches of one. Use a larger batch size."
         )
+    # A finite dataset is repeated, as ours is: Keras then counts the steps and never runs out.
     if steps is None and hasattr(x, "cardinality"):
         cardinality = int(x.cardinality())  # negative where unknown or infinite
         if cardinality > 0:

@@ -84,11 +84,10 @@ class Step:
         return losses
 
     def when(self, condition, function):
-        """Let what `function` assigns count if the scalar `condition` holds.
-
-        `condition` is a traced value, so the function always runs; where it does not hold, the
-        variables get their old values back.
-        """
+        """Keep what `function` assigns only if the scalar `condition` holds; it always runs."""
+        # `condition` is a traced value that Python cannot branch on, and `lax.cond` would need the
+        # function without side effects: it runs, and `where` selects old or new values. Its cost is
+        # paid in every step. A variable whose value is the same object was not assigned.
         before = [(v, self._scope.get_current_value(v)) for v in self.variables]
         function()
         for variable, old in before:
@@ -98,6 +97,8 @@ class Step:
 
     def _stateless(self, groups, state, losses):
         """Logs of `losses()` and the new state, run on `state`, the values of `groups`."""
+        # The scope is kept on the model only while it is traced: `minimize` and `when` read and
+        # write through it, and a value left behind would be a leaked tracer.
         mapping = [pair for group, values in zip(groups, state) for pair in zip(group, values)]
         try:
             with keras.StatelessScope(mapping) as self._scope:

@@ -45,6 +45,7 @@ class SSLModel(Trainer, keras.Model):
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
         self._means = [keras.metrics.Mean(name=name) for name in self.loss_names]
+        # Counters are variables: they are saved with the weights and read inside the graph.
         self.total_steps = self._counter("total_steps")
         self.steps_per_epoch = self._counter("steps_per_epoch")
         self.batches_seen = self._counter("batches_seen")
@@ -150,7 +151,7 @@ class SSLModel(Trainer, keras.Model):
     def can(self, hook):
         """Whether the method defines an optional hook, without calling it.
 
-        A method that can only for some of its arguments overrides this, too.
+        Override it where a method has the hook only for some of its arguments.
 
         Args:
             hook: "begin_epoch", "embed", "reconstruct", "sample", "log_prob" or "interpolate".
@@ -188,12 +189,12 @@ class SSLModel(Trainer, keras.Model):
 
     @property
     def progress(self):
-        """Share of the run behind us, from 0 to 1: the clock of schedules; 0 outside `fit`."""
+        """Share of the run that is done, from 0 to 1: the clock of schedules; 0 outside `fit`."""
         return self.share_of_run(self.step)
 
     @property
     def epoch(self):
-        """Epochs behind us, a float32 tensor such as 1.5; 0 where an epoch's length is unknown."""
+        """Epochs done, a float32 tensor such as 1.5; 0 where an epoch's length is unknown."""
         steps = ops.cast(self.steps_per_epoch, "float32")
         return ops.where(steps > 0, ops.cast(self.step, "float32") / ops.maximum(steps, 1.0), 0.0)
 
@@ -234,6 +235,6 @@ class SSLModel(Trainer, keras.Model):
 
     def _lacks(self, hook, what):
         return NotImplementedError(
-            f"{type(self).__name__} gives no {what}: it does not define `{hook}`. "
-            f"model.can({hook!r}) tells beforehand."
+            f"{type(self).__name__} has no {what}: it does not define `{hook}`. "
+            f"Check with model.can({hook!r})."
         )

@@ -1,4 +1,4 @@
-"""What the frame does with a model's optimizer: make, build, check, clip, count its steps."""
+"""A model's optimizer: make, build, check, clip, count its steps."""
 
 import contextlib
 import warnings
@@ -80,12 +80,12 @@ def count_step(model):
     batches = optimizers.accumulation(model.optimizer)
     if batches == 1:
         model.after_step()
-    else:  # between the optimizer's steps the weights stand still
+    else:  # gradients accumulate: the weights move in every `batches`-th step only
         model.when(ops.equal(model.batches_seen % batches, 0), model.after_step)
 
 
 def check(model):
-    """Raise on what `fit` would silently ignore; warn of steps that would move nothing."""
+    """Raise on settings that `fit` would silently ignore; warn of a learning rate of 0."""
     if model.losses:
         raise ValueError(
             f"{type(model).__name__} does not add regularizers of layers to its objective, but "
@@ -111,11 +111,11 @@ def check(model):
 
 
 def clip(gradients, optimizer):
-    """Clipped shares of a gradient: what the replicas' optimizers must sum to the clipped gradient.
+    """Shares of the clipped gradient, which the replicas' optimizers sum to it.
 
     Keras clips each replica's share before it sums them. Here the shares are summed first, the
-    sum is clipped, and each replica gets an equal part of it, which Keras' own clipping then leaves
-    alone, as it is smaller still. All replicas come to the same verdict on overflow, too.
+    sum is clipped, and each replica gets an equal part of it, which is below the limit, so that
+    Keras' own clipping changes nothing. All replicas agree on overflow, too.
 
     Args:
         gradients: one replica's shares; None where there is no gradient. Scaled by the loss scale,

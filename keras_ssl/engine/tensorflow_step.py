@@ -48,8 +48,7 @@ class Step:
         if replicas > 1 and frame.clips(optimizer):
             gradients = frame.clip(gradients, optimizer)
         elif replicas > 1 and isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-            # Keras looks for overflow before it sums over replicas; all replicas must come to one
-            # verdict.
+            # Keras looks for overflow before it sums over replicas; all replicas must agree.
             gradients = [g if g is None else distribute.replica_mean(g) for g in gradients]
         optimizer.apply(gradients, variables)
         return losses

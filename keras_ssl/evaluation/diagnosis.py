@@ -1,4 +1,4 @@
-"""From the figures of `monitors` to a plain verdict on a run: is it healthy, and if not, why.
+"""From the figures of `monitors` to a verdict on a run: is it healthy, and if not, why?
 
 Pure functions of rows of numbers; `callbacks.CollapseMonitor` collects the rows.
 """
@@ -20,18 +20,18 @@ LOW_STD = 0.1  # the usual alarm for std * sqrt(D); a deep untrained ResNet lies
 NO_STD = 0.01  # a point, whatever the network was before training
 LOW_UNIFORMITY = -0.5
 NO_UNIFORMITY = -0.15  # e.g. 7 % of the images in one place and all others in another
-FEW = 3  # so much more spread than an even cloud of that uniformity has is held by a few images
-PATIENCE = 3  # epochs after which what has not moved is worth a word
+FEW = 3  # this many times the spread that an even cloud of that uniformity has: held by few images
+PATIENCE = 3  # epochs after which a figure that has not moved is reported
 
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """What the figures say of a run.
+    """The diagnosis of a run.
 
     Attributes:
         status: "too early", "healthy", "warning", "dimensional collapse", "collapsed" or
             "diverged".
-        message: what is seen, the likely cause and the next step, in plain sentences.
+        message: the finding, its likely cause and what to do next.
     """
 
     status: str
@@ -76,9 +76,9 @@ def diagnose(
     """The verdict on the last row of a history.
 
     Thresholds are those in use (std * sqrt(D) < 0.1, uniformity > -0.5, RankMe halved from one
-    epoch to the next), but read against the untrained network where its figures are known:
-    pooled ReLU features of a fresh deep network share a large mean, which alone passes the
-    alarms (a fresh ResNet-18 on photographs has std * sqrt(D) 0.09 and uniformity -0.04).
+    epoch to the next), but relative to the untrained network if its figures are known: pooled ReLU
+    features of an untrained deep network share a large mean, which alone would raise these alarms
+    (an untrained ResNet-18 on photographs has std * sqrt(D) 0.09 and uniformity -0.04).
 
     Args:
         history: one mapping per epoch, oldest first, as `collapse_figures` names them, and
@@ -86,7 +86,7 @@ def diagnose(
         untrained: the same figures of the network before training.
 
     Returns:
-        the gravest finding; of equals, that of the projector, where a loss acts first.
+        the most severe finding; among equals the projector's, as the loss acts there first.
 
     Raises:
         ValueError: `history` is empty.
@@ -119,7 +119,7 @@ def _space(
         return [_diverged(name)]
     found = [_point(now, start, trained, name), _rank(now, trained, name)]
     found += [_dead(now, start, name), _cone(now, start, trained, name)]
-    # The projector alone: features of methods that compare nothing may lie together by right.
+    # The projector alone: features of methods without a contrast may well lie close together.
     if prefix == "embedding":
         found.append(_all_but_few(start, trained, name))
     return [finding for finding in found if finding]
@@ -137,7 +137,7 @@ def _diverged(name: str) -> Verdict:
 def _point(now: dict, start: dict | None, trained: list, name: str) -> Verdict | None:
     """All images at nearly one point: std * sqrt(D) towards 0, from what it has been."""
     std = now["std"]
-    # Batch statistics settle over the first epochs, and the spread with them: judge those by
+    # Batch statistics converge over the first epochs, and the spread with them: compare those with
     # the untrained network alone.
     early = start is not None and len(trained) <= PATIENCE
     best = max(
@@ -153,7 +153,7 @@ def _point(now: dict, start: dict | None, trained: list, name: str) -> Verdict |
             "satisfy: a stop-gradient or predictor that is missing, a teacher that moves too fast, "
             "or a learning rate that is too high. Check these, lower the learning rate, and "
             "check that the views differ and that the weights of a variance or covariance term "
-            "are not zero; then start anew, since collapse rarely heals.",
+            "are not zero; then start again, since a run rarely recovers from collapse.",
         )
     if std < LOW_STD and (start is None or len(trained) > PATIENCE):
         return Verdict(
@@ -178,7 +178,7 @@ def _rank(now: dict, trained: list, name: str) -> Verdict | None:
             "augmentation that removes such cues, raise the batch size or the covariance weight, "
             "or lower the temperature.",
         )
-    # The untrained network is no measure here: noise has a high rank, which sound runs lose.
+    # Not compared with the untrained network: noise has a high rank, which healthy runs lose.
     best = max(row["effective_rank"] for row in trained)
     fallen = len(trained) > 2 and now["rankme"] < 0.5 * trained[-2]["rankme"]
     shrunk = rank < 0.2 * best
@@ -201,7 +201,7 @@ def _dead(now: dict, start: dict | None, name: str) -> Verdict | None:
     """Dimensions that no longer vary."""
     dead = now["dead"]
     grown = dead - (start["dead"] if start else 0.0)
-    if not dead >= 0.25 or (dead < 0.5 and grown < 0.2):  # also where it is not known
+    if not dead >= 0.25 or (dead < 0.5 and grown < 0.2):  # `not >=` is True for NaN, too
         return None
     return Verdict(
         "dimensional collapse" if dead >= 0.5 else "warning",
@@ -228,9 +228,9 @@ def _cone(now: dict, start: dict | None, trained: list, name: str) -> Verdict | 
 
 
 def _all_but_few(start: dict | None, trained: list, name: str) -> Verdict | None:
-    """One point but for a few images far off, which std is blind to and uniformity is not.
+    """All images at one point except a few outliers, which hide the collapse from the std.
 
-    Uniformity of an even, narrow cloud is -4 var: a spread beyond that is held by a few.
+    The uniformity of an even, narrow cloud is -4 var; a larger spread belongs to outliers.
     """
     best = min(row["uniformity"] for row in [*trained, *([start] if start else [])])
     lately, std = (
@@ -246,8 +246,8 @@ def _all_but_few(start: dict | None, trained: list, name: str) -> Verdict | None
         f"been {best:.2f}; 0 is one point). The few that lie far off, as batch normalisation at "
         f"the end of a network makes them, hold std*sqrt(D) at {std:.2f}. The likely cause is an "
         "objective that a constant can satisfy: a stop-gradient or predictor that is missing, or "
-        "a teacher that moves too fast. Check these, lower the learning rate, and start anew, "
-        "since collapse rarely heals.",
+        "a teacher that moves too fast. Check these, lower the learning rate, and start again, "
+        "since a run rarely recovers from collapse.",
     )
 
 

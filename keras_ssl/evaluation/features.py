@@ -19,8 +19,8 @@ def extract(
 ) -> np.ndarray:
     """Features of all images, in their order.
 
-    The last partial batch is filled up with copies of its last image and the surplus features
-    are dropped, so a compiled `encode` sees one batch shape and is traced once.
+    The last partial batch is padded with copies of its last image and the extra features are
+    dropped, so a compiled `encode` sees one batch shape and is traced once.
 
     Args:
         encode: images (B, H, W, C) -> features (B, D); for instance `model.encode`.

@@ -1,4 +1,4 @@
-"""How much two views of an image share, as a trained encoder can show it."""
+"""Mutual information of two views of an image, estimated by a trained encoder."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -17,9 +17,9 @@ class SharedInformation:
 
     Attributes:
         nats: lower bound on the mutual information of the views, in nats; it can be negative.
-        limit: log N, which the bound cannot exceed with N pairs; near it, it says little.
+        limit: log N, which the bound cannot exceed with N pairs; near it, it is uninformative.
         temperature: the temperature of the scores.
-        num_pairs: N, pairs that were told apart at a time.
+        num_pairs: N, pairs contrasted at a time.
     """
 
     nats: float

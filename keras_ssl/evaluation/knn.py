@@ -54,6 +54,7 @@ def weighted_knn(
     train, labels, test = np.asarray(train), np.asarray(labels), np.asarray(test)
     _check(train, labels, test, k, temperature, leave_one_out)
     labels = labels.astype(np.int64)
+    # A bank smaller than k lets all vote.
     k = min(k, len(train) - int(leave_one_out))
     classes = int(labels.max()) + 1
     predictions = np.empty(len(test), np.int64)
@@ -119,7 +120,7 @@ def _neighbours(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Similarities and bank indices (rows, k) of each query's k nearest.
 
-    `offset` is the bank index of the first query when each query is to be left out.
+    `offset`: bank index of the first query, if each query is left out of its own neighbours.
     """
     queries = _unit(queries, "test")
     best = np.empty((len(queries), 0), np.float32)
@@ -139,6 +140,7 @@ def _merge(
     best: np.ndarray, index: np.ndarray, scores: np.ndarray, start: int, k: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """The k best of those kept so far and one more block of the bank, in order of the bank."""
+    # Once k are known, only what beats the worst of them matters.
     if best.shape[1] == k:
         scores, chosen = _above(scores, best.min(axis=1, keepdims=True))
     else:
@@ -170,6 +172,8 @@ def _top(scores: np.ndarray, k: int) -> np.ndarray:
     width = scores.shape[1]
     if width <= k:
         return np.broadcast_to(np.arange(width), scores.shape)
+    # argpartition chooses freely among equal scores; duplicates in the bank make ties real, and
+    # the result must not depend on the size of the blocks.
     chosen = np.argpartition(scores, width - k, axis=1)[:, width - k :]
     smallest = np.take_along_axis(scores, chosen[:, :1], axis=1)  # the k-th largest
     tied = np.flatnonzero((scores >= smallest).sum(axis=1) > k)

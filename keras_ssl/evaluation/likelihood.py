@@ -18,9 +18,9 @@ def bits_per_dim(
         bits = -log p(x) / (D log 2),    D = height * width * channels,
 
     for the probability p of whole images of 8-bit values (log in nats); a uniform guess costs 8
-    bits. With a lower bound of log p in its place the figure is an upper bound. The error is the
-    standard deviation over images / sqrt(N): it says how far another choice of images would move
-    the mean, and nothing of the noise within `log_prob`.
+    bits. If `log_prob` is a lower bound of log p, the figure is an upper bound. The error is the
+    standard deviation over images / sqrt(N): the uncertainty due to the choice of images, not the
+    noise within `log_prob`.
 
     van den Oord et al. 2016, https://arxiv.org/abs/1601.06759 (section 5.1). Departures: the error.
 

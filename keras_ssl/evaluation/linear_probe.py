@@ -1,4 +1,4 @@
-"""Linear probe: what one linear layer on frozen features can tell.
+"""Linear probe: the accuracy of one linear layer on frozen features.
 
 Features are extracted once, without augmentation, and standardised with the training set's
 statistics. The free parameter is chosen on a tenth of the training set, never on the test set.
@@ -137,6 +137,7 @@ def _lbfgs(
     x: np.ndarray, y: np.ndarray, x_test: np.ndarray, values: tuple, seed: int
 ) -> tuple[float, dict, np.ndarray]:
     """Chosen C, validation accuracies, test scores (M, classes)."""
+    # Warm starts from the strongest penalty to the weakest: each solution is close to the next.
     fit, held = _split(y, seed)
     model = LogisticRegression(C=values[0], max_iter=500, warm_start=True, tol=1e-4)
     validation = {}

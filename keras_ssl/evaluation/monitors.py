@@ -1,7 +1,7 @@
 """Label-free figures of a set of embeddings: spread, rank, alignment, uniformity.
 
-Pure functions of arrays, in float64. They say how embeddings fill their space, and so whether
-they have collapsed; they do not say how good they are for a task.
+Pure functions of arrays, in float64. They measure how embeddings fill their space, and so whether
+they have collapsed, not how useful they are for a task.
 """
 
 from typing import Any
@@ -81,8 +81,8 @@ def rankme(embeddings: Any, epsilon: float = 1e-7) -> float:
 def effective_rank(embeddings: Any) -> float:
     """RankMe of the centred unit embeddings: the directions in which images differ.
 
-    Pooled ReLU features share a large mean, which rules RankMe without being a collapse;
-    taking it away shows what is left to tell images apart.
+    Pooled ReLU features share a large mean, which dominates RankMe without being a collapse;
+    without it the directions in which images differ remain.
 
     Roy, Vetterli 2007, "The effective rank" (EUSIPCO). Departures: rows are normalised first.
 
@@ -150,6 +150,7 @@ def uniformity(z: Any) -> float:
     total = 0.0
     for start in range(0, len(unit), UNIFORMITY_CHUNK):
         rows = unit[start : start + UNIFORMITY_CHUNK]
+        # -2 |a - b|^2 = 4 a.b - 4 for unit vectors; rounding must not make it positive.
         kernel = np.exp(np.minimum(4.0 * (rows @ unit[start:].T) - 4.0, 0.0))
         total += float(np.triu(kernel, k=1).sum())
     return float(np.log(total / (len(unit) * (len(unit) - 1) / 2)))
@@ -196,6 +197,7 @@ def lidar(embeddings: Any, delta: float = 1e-4, epsilon: float = 1e-8) -> float:
 
 def _entropy_rank(matrix: np.ndarray, epsilon: float) -> float:
     matrix = matrix / max(float(np.abs(matrix).max()), 1e-300)
+    # Eigenvalues of the smaller Gram matrix: the same spectrum as an SVD, much cheaper.
     gram = matrix.T @ matrix if matrix.shape[1] <= matrix.shape[0] else matrix @ matrix.T
     return _exp_entropy(np.sqrt(np.maximum(np.linalg.eigvalsh(gram), 0.0)), epsilon)
 
@@ -210,6 +212,7 @@ def _exp_entropy(spectrum: np.ndarray, epsilon: float) -> float:
 
 def unit_rows(matrix: np.ndarray) -> np.ndarray:
     """Rows divided by their lengths; rows of zeros stay."""
+    # Scaled first: squares of very large or very small entries would leave the range of float64.
     matrix = matrix / max(float(np.abs(matrix).max()), 1e-300)
     return matrix / np.maximum(np.linalg.norm(matrix, axis=1, keepdims=True), 1e-12)
 

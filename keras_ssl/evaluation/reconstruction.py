@@ -1,4 +1,4 @@
-"""How much of an image an autoencoder gives back."""
+"""How well an autoencoder reconstructs its images."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,9 +17,9 @@ def reconstruction_ratio(
 
         mean_i |x_i - r(x_i)|^2  /  mean_{i != j} |x_i - r(x_j)|^2
 
-    0 says that images come back whole, 1 that a reconstruction tells nothing of its own image (any
-    constant one gives exactly 1). It does not depend on the images' contrast, so it can be compared
-    between data sets.
+    0: perfect reconstruction; 1: a reconstruction tells nothing about its own image (any constant
+    one gives exactly 1). It does not depend on the images' contrast, so it can be compared between
+    data sets.
 
     Donahue et al. 2016 (BiGAN), https://arxiv.org/abs/1605.09782; the authors' code prints both
     errors. Departures from it: all pairs of different images in the place of one shuffle, squared
@@ -32,7 +32,7 @@ def reconstruction_ratio(
         batch_size: images per call of `reconstruct`.
 
     Returns:
-        >= 0; NaN where all images are equal and come back whole, or a reconstruction is not finite.
+        >= 0; NaN if all images are equal and perfectly reconstructed, or a value is not finite.
 
     Raises:
         ValueError: if there are fewer than two images, or reconstructions have another shape.

@@ -8,7 +8,7 @@ import keras
 
 from keras_ssl.layers.norm import batch_norm
 
-_SMALLEST_SIDE = 4  # of the map that the latent vector is laid out on
+_SMALLEST_SIDE = 4  # of the first map, into which the latent vector is reshaped
 _LAST_WIDTH, _LARGEST_WIDTH = 32, 512
 
 
@@ -26,16 +26,15 @@ def conv_decoder(
           -> [ upsample x2 -> conv 3x3 -> BatchNorm -> ReLU ]  for each further width
           -> conv 3x3 -> crop to (H, W, channels)
 
-    Upsampling before a convolution of stride 1 leaves no checkerboard, as strided transposed
-    convolutions do (Odena et al. 2016, https://distill.pub/2016/deconv-checkerboard). The first map
-    has ceil(size / 2^n) places a side with n stages, so that any size will do; what stands over is
-    cropped on the right and below.
+    Upsampling before a convolution of stride 1 avoids the checkerboard of strided transposed
+    convolutions (Odena et al. 2016, https://distill.pub/2016/deconv-checkerboard). With n stages
+    the first map has ceil(size / 2^n) places a side, so that any size works; the excess is cropped
+    on the right and below.
 
     Args:
         latent_dim: width of z.
         image_shape: (H, W, C) of the images.
-        channels: maps to give, by default C; several a channel for a likelihood with more than one
-            parameter.
+        channels: output maps, by default C; more for a likelihood with several parameters a value.
         widths: channels of the first map, then of each stage; their number fixes that of the
             stages, n = len(widths) - 1. By default the shorter side starts with 4 to 7 places, and
             widths halve at each stage to end at 32 (512 at most): (256, 128, 64, 32) at 32 px.
@@ -53,6 +52,7 @@ def conv_decoder(
     factor = 2 ** (len(widths) - 1)
     start = math.ceil(height / factor), math.ceil(width / factor)
     inputs = keras.Input((latent_dim,), name=f"{name}_input")
+    # No biases before batch normalisation, which would subtract them again.
     x = keras.layers.Dense(start[0] * start[1] * widths[0], use_bias=False, name=f"{name}_dense")(
         inputs
     )

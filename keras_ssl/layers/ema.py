@@ -4,11 +4,11 @@ import keras
 
 
 def make_teacher(student: keras.Model, name: str | None = None) -> keras.Model:
-    """A copy of `student` with equal weights, whose variables no optimizer moves.
+    """A copy of `student` with equal weights and variables that are not trainable.
 
     The variables are frozen, not the layers: `teacher.trainable = False` would put batch
-    normalisation into inference mode, whereas teachers of the literature normalise by the
-    statistics of their own batch (BYOL, MoCo; the authors' code).
+    normalisation into inference mode, but the teachers of BYOL and MoCo normalise by the statistics
+    of their own batch (the authors' code).
 
     Args:
         student: a built model that can be made again from its config.
@@ -27,6 +27,7 @@ def make_teacher(student: keras.Model, name: str | None = None) -> keras.Model:
 
 def pairs(teacher: keras.Model, student: keras.Model) -> list:
     """The teacher's and the student's trainable weights, without batch statistics."""
+    # The student decides: its moving statistics are not trainable, and the teacher keeps its own.
     following = [(t, s) for t, s in zip(teacher.weights, student.weights) if s.trainable]
     if len(teacher.weights) != len(student.weights) or not following:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Projection heads: small networks on the features, thrown away after training."""
+"""Projection heads: small networks on the features, discarded after training."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -44,7 +44,7 @@ def mlp(
         A built functional model, `(B, input_dim)` -> `(B, widths[-1])`.
 
     Raises:
-        ValueError: if a width is not positive, there is none, or `output_norm` is not known.
+        ValueError: if `widths` is empty or not positive, or `output_norm` is unknown.
     """
     widths = tuple(widths)
     if not widths or min(input_dim, *widths) < 1:
@@ -61,6 +61,7 @@ def mlp(
     inputs = keras.Input((input_dim,), name=f"{name}_input")
     x = inputs
     for i, width in enumerate(widths, start=1):
+        # A clone for each layer: Keras warns when one initializer draws equal numbers twice.
         initializer = keras.initializers.get(kernel_initializer).clone()
         x = keras.layers.Dense(
             width, use_bias=use_bias, kernel_initializer=initializer, name=f"{name}_dense{i}"
@@ -119,7 +120,7 @@ def check_output(name: str, network: keras.Model, shape: Sequence[int], fix: str
 
 
 def first_layers(projector: keras.Model, layers: int) -> keras.Model:
-    """The first hidden layers of a head, up to and with their ReLU: features to fine-tune from.
+    """The first hidden layers of a head, including their ReLU: features to fine-tune from.
 
     Chen et al. 2020 (SimCLR v2), https://arxiv.org/abs/2006.10029, sections 2 and 3.3: with few
     labels, fine-tuning from the middle of the head beats fine-tuning from its input. The number is

@@ -16,7 +16,7 @@ _MIX = ((16, 0x7FEB352D), (15, 0x846CA68B))
 class MemoryBank(keras.layers.Layer):
     """One unit vector for each image of a data set, which follows the image's embeddings.
 
-    Row i is a moving average on the sphere of what was put in for image i,
+    Row i is a moving average, on the sphere, of image i's embeddings,
 
         M_i <- norm( momentum * M_i + (1 - momentum) * norm(v_i) ).
 
@@ -26,12 +26,12 @@ class MemoryBank(keras.layers.Layer):
     section 3.
 
     Departures from the authors' code: rows are unit vectors from the start (theirs are uniform in a
-    cube, of length 1 on average only); of an image that is twice in a batch the last embedding
-    counts (theirs race); the constant of `settle` is kept with the bank.
+    cube, of length 1 on average only); if an image is twice in a batch, its last embedding counts
+    (theirs race); the constant of `fix_partition` is stored with the bank.
 
     Attributes:
         rows: variable `(size, width)`, float32; random unit vectors at first.
-        partition: variable, the constant of `settle`; -1 until it is known.
+        partition: variable, the constant of `fix_partition`; -1 until it is known.
 
     Args:
         size: number of images, >= 1.
@@ -76,27 +76,28 @@ class MemoryBank(keras.layers.Layer):
         return ops.stop_gradient(distribute.read_rows(self.rows, ops.cast(index, "int32")))
 
     def update(self, index: Any, embeddings: Any) -> None:
-        """Let the rows of a batch follow its embeddings; the same on every replica.
+        """Move the rows of a batch towards its embeddings; the same on every replica.
 
         Args:
             index: integers `(n,)`, the images of the global batch.
             embeddings: `(n, width)`, any floating dtype; normalised here.
         """
+        # A scatter with duplicate indices writes in no fixed order: give duplicates equal values.
         index = ops.cast(index, "int32")
         last = _last_of_each(index)
         mixed = self.momentum * self.look_up(index)
         mixed += (1.0 - self.momentum) * ops.take(l2_normalize(embeddings), last, axis=0)
         distribute.write_rows(self.rows, index, ops.stop_gradient(l2_normalize(mixed)))
 
-    def settle(self, estimate: Any, keep: bool = True) -> Any:
-        """The normalising constant of scores against this bank: the first estimate ever kept.
+    def fix_partition(self, estimate: Any, keep: bool = True) -> Any:
+        """The normalising constant of scores against this bank: the first estimate, kept for good.
 
         Args:
             estimate: positive scalar, of this batch.
-            keep: whether `estimate` is kept where nothing has been kept before.
+            keep: whether `estimate` is stored if nothing has been stored before.
 
         Returns:
-            float32 scalar without gradient: what was kept, or `estimate` if nothing was.
+            float32 scalar without gradient: the stored constant, or `estimate` if there is none.
         """
         known = ops.convert_to_tensor(self.partition)
         value = ops.where(known < 0, ops.stop_gradient(ops.cast(estimate, "float32")), known)
@@ -117,6 +118,7 @@ class MemoryBank(keras.layers.Layer):
         Returns:
             int32 tensor `(count,)`, in [0, size).
         """
+        # The golden ratio sets step 0 apart from counter 0; the top 31 bits stay positive in int32.
         start = _scramble(ops.cast(ops.convert_to_tensor(step), "uint32") + _word(0x9E3779B9))
         bits = _scramble(_scramble(ops.cast(ops.arange(count, dtype="int32"), "uint32")) + start)
         return ops.cast(ops.right_shift(bits, _word(1)), "int32") % self.size

@@ -11,17 +11,17 @@ from keras_ssl.ops import l2_normalize
 
 @keras.saving.register_keras_serializable("keras_ssl")
 class Queue(keras.layers.Layer):
-    """First in, first out: the latest `size` rows that were put in, the same on every replica.
+    """A ring buffer of the latest `size` rows, first in, first out, the same on every replica.
 
-    Rows are written in a circle, over the oldest, at a cost in proportion to the rows written. It
-    takes `4 * size * width` bytes on each device. He et al. 2020 (MoCo),
+    New rows overwrite the oldest, at a cost in proportion to their number. It takes
+    `4 * size * width` bytes on each device. He et al. 2020 (MoCo),
     https://arxiv.org/abs/1911.05722, section 3.2. Departures from the authors' code: rows in the
     place of columns; batches need not divide `size`.
 
     Attributes:
         keys: variable `(size, width)`, float32; random unit rows at first.
         pointer: variable, where the next row goes.
-        count: variable, rows that hold something put in, at most `size`.
+        count: variable, rows that have been filled, at most `size`.
 
     Args:
         size: number of rows, >= 1.
@@ -56,11 +56,11 @@ class Queue(keras.layers.Layer):
 
     @property
     def full(self) -> Any:
-        """Whether every row holds something that was put in, a scalar tensor."""
+        """Whether every row has been filled, a scalar tensor."""
         return ops.greater_equal(self.count, self.size)
 
     def enqueue(self, rows: Any) -> None:
-        """Put in `rows` `(n, width)`, those of the global batch; n is known and at most `size`.
+        """Add `rows` `(n, width)`, those of the global batch; n is known and at most `size`.
 
         Raises:
             ValueError: if there are more rows than the queue holds.

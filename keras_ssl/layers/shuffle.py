@@ -36,6 +36,7 @@ def shuffled(encode: Callable[[Any], Any], images: Any, groups: int, step: Any) 
         order = batch_order(images.shape[0] * distribute.num_replicas(), step)
         images = ops.take(distribute.all_gather(images), order, axis=0)
         images = distribute.local_rows(images)
+    # Images travel, not features: a replica normalises the images of its own groups.
     with norm.grouped(groups):
         encoded = encode(images)
     encoded = distribute.all_gather(ops.cast(encoded, "float32"))
@@ -54,12 +55,12 @@ def group_count(batch_size: int, groups: int | None) -> int:
 
     Args:
         batch_size: images in the global batch.
-        groups: the most groups that the user asks for; None for the default: at most 8, of at
-            least 8 images each, or two or more smaller ones where the batch is small.
+        groups: the most groups that the user wants; None for the default: at most 8 groups of at
+            least 8 images each, or for a small batch the fewest groups, at least two.
 
     Returns:
-        A divisor of `batch_size` that leaves at least 2 images in a group. Where it is 1 though
-        more was wanted, nothing is shuffled, and there is a warning.
+        A divisor of `batch_size` that leaves at least 2 images in a group. If only 1 is possible
+        although more were wanted, nothing is shuffled, and there is a warning.
     """
     most = _MOST if groups is None else groups
     counts = [n for n in range(1, most + 1) if batch_size % n == 0 and batch_size // n >= 2]
@@ -81,7 +82,7 @@ def allowed_groups(networks: Sequence[keras.Model], groups: int | None) -> int |
     """`groups`, or 1 if a network cannot normalise by groups.
 
     Args:
-        networks: what is to normalise by groups.
+        networks: the networks that normalise by groups.
         groups: what the user asks for; None for the default.
 
     Raises:

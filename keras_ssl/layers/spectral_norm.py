@@ -4,14 +4,14 @@ The kernel W is divided by an estimate of its largest singular value in every ca
 
     W_bar = W / sigma(W),    sigma(W) = u^T W^T v,    v <- W u / |W u|,    u <- W^T v / |W^T v|,
 
-W as a matrix with one column an output channel. `u` is kept from step to step and moved by one
-power iteration in each training call; u and v count as constants in the gradient, which is then
-orthogonal to W: the length of the kernel does not matter. W itself is what the optimizer moves.
+W as a matrix with one column an output channel. `u` is stored and updated by one power iteration in
+each training call; u and v are constants in the gradient, which is then orthogonal to W: the length
+of the kernel does not matter. The optimizer updates W itself.
 
 Miyato et al. 2018, https://arxiv.org/abs/1802.05957, section 2.1 and algorithm 1. Departures from
 the authors' code: 15 power iterations when the layer is made, so that the first step is normalised
 already. `keras.layers.SpectralNormalization` is something else: it overwrites the kernel by its
-normalised form, and its gradient does not see sigma.
+normalised form, and its gradient leaves sigma out.
 """
 
 from collections.abc import Sequence
@@ -52,7 +52,7 @@ class SpectralDense(keras.layers.Layer):
         self.built = True
 
     def call(self, inputs: Any, training: bool = False) -> Any:
-        """`inputs W / sigma(W) + bias`; moves u if `training`."""
+        """`inputs W / sigma(W) + bias`; updates u if `training`."""
         return _add_bias(self, ops.matmul(inputs, _normalized_kernel(self, training)))
 
     def get_config(self) -> dict:
@@ -104,7 +104,7 @@ class SpectralConv2D(keras.layers.Layer):
         self.built = True
 
     def call(self, inputs: Any, training: bool = False) -> Any:
-        """The convolution with W / sigma(W), and the bias; moves u if `training`."""
+        """The convolution with W / sigma(W), and the bias; updates u if `training`."""
         kernel = _normalized_kernel(self, training)
         outputs = ops.conv(inputs, kernel, self.strides, self.padding, data_format="channels_last")
         return _add_bias(self, outputs)
@@ -146,6 +146,7 @@ def _normalized_kernel(layer: keras.layers.Layer, training: bool) -> Any:
     u, v = ops.stop_gradient(u), ops.stop_gradient(v)
     if training:
         layer.u.assign(ops.cast(u, layer.u.dtype))
+    # sigma depends on W here, with gradient; that is what makes the gradient orthogonal to W.
     sigma = ops.maximum(ops.sum(v * ops.matmul(matrix, u)), _EPSILON)
     return ops.cast(ops.cast(layer.kernel, "float32") / sigma, layer.compute_dtype)
 

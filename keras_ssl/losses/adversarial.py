@@ -26,7 +26,7 @@ def discriminator_loss(real: Any, fake: Any) -> Any:
 
 
 def joint_generator_loss(real: Any, fake: Any) -> Any:
-    """Cross-entropy with exchanged labels: what encoder and generator minimise together.
+    """Cross-entropy with exchanged labels, minimised by encoder and generator together.
 
         L_EG = mean softplus(real) + mean softplus(-fake) = L_D(fake, real)
 

@@ -1,4 +1,4 @@
-"""What losses ask of their arguments."""
+"""Checks of the arguments of losses."""
 
 from typing import Any
 

@@ -97,8 +97,9 @@ def decoupled_contrastive(
 
         L = 1/(2N) sum_i ( log sum_{j not in {i, p(i)}} exp(s_ij)  -  w_i s_{i,p(i)} ),
 
-    so the pull of the positive does not fade as it nears (each term of NT-Xent is the softplus of
-    this one's at w = 1). DCL has w = 1. DCLW gives weight to images whose views lie far apart,
+    so the gradient of the positive does not vanish as the views get close (at w = 1 each term of
+    NT-Xent is the softplus of this one's). DCL has w = 1. DCLW gives more weight to images whose
+    views lie far apart,
 
         w_i = 2 - N softmax_i( <z_i, z_p(i)> / sigma ),
 
@@ -151,9 +152,9 @@ def supervised_contrastive(z: Any, labels: Any, temperature: float = 0.1) -> Any
 
         L = 1/M sum_i ( log sum_{j != i} exp(s_ij)  -  1/|P(i)| sum_{p in P(i)} s_ip ),
 
-    the mean over positives standing outside the logarithm (the paper's L_out). A vector without
-    positives adds nothing. With two views of each image and labels that are all different it is
-    `nt_xent`.
+    with the mean over positives outside the logarithm (the paper's L_out). A vector without
+    positives contributes 0. With two views of each image and labels that are all different it
+    equals `nt_xent`.
 
     Khosla et al. 2020, https://arxiv.org/abs/2004.11362, equation 2. Departures from the authors'
     code: no factor temperature / 0.07.

@@ -9,7 +9,7 @@ from typing import Any
 
 from keras import ops
 
-_LOWEST_LOG_SCALE = -7.0  # of a logistic on [-1, 1]; a grey value then holds 97 % of the mass
+_LOWEST_LOG_SCALE = -7.0  # of a logistic on [-1, 1]: a grey value then has 97 % of the mass
 
 
 def bernoulli(images: Any, logits: Any) -> Any:
@@ -90,6 +90,8 @@ def discretized_logistic(images: Any, mean: Any, log_scale: Any) -> Any:
     """
     _check_shapes(images, mean=mean)
     x, m, log_s = _float32(images, mean, log_scale)
+    # The difference of two sigmoids underflows far from the mean; its logarithm, written with
+    # softplus, does not.
     grey = ops.round(255.0 * x)
     inverse_scale = ops.exp(-ops.maximum(log_s, _LOWEST_LOG_SCALE))
     centred = 2.0 / 255.0 * grey - 1.0 - m

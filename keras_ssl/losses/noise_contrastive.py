@@ -95,7 +95,7 @@ def noise_contrastive(scores: Any, partition: Any, num_images: int) -> Any:
     """Noise-contrastive estimation: tell the image's own row from K rows drawn at random.
 
     With P_ik = exp(s_ik) / Z the probability that the model gives row k, 1/n that of the noise, and
-    h = P / (P + K/n) the belief that a row is the image's own,
+    h = P / (P + K/n) the posterior that a row is the image's own,
 
         L = 1/N sum_i ( -log h_i0  -  sum_{k=1..K} log(1 - h_ik) ).
 

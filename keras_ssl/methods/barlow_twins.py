@@ -1,7 +1,7 @@
 """Barlow Twins: make the views' cross-correlation matrix the identity.
 
 Zbontar, Jing, Misra, LeCun, Deny 2021, https://arxiv.org/abs/2103.03230 (section 2). Departures
-from the authors' code: the two rates of learning, for weights and for vectors, come from a scale of
+from the authors' code: the two learning rates, for weights and for vectors, come from a scale of
 the loss, as in its first version; on several devices the gradient is that of the loss, theirs is
 divided by the number of devices.
 """
@@ -16,7 +16,7 @@ from keras_ssl.ops import is_small
 
 @keras.saving.register_keras_serializable("keras_ssl")
 class BarlowTwins(SSLModel):
-    """Each dimension alike in both views of an image, and unlike all other dimensions.
+    """Make each dimension invariant to the view and decorrelated from all other dimensions.
 
     With z_v = projector(backbone(view v)), each dimension standardised over the batch, and the
     cross-correlation matrix C = z_1^T z_2 / N (paper, equations 1 and 2),
@@ -93,7 +93,7 @@ class BarlowTwins(SSLModel):
         return keras.ops.cast(heads.chain(images, self.backbone, self.projector), "float32")
 
     def default_views(self, image_size):
-        """BYOL's two views of unlike strength."""
+        """BYOL's two views, of different strength."""
         return views.byol(image_size)
 
     def default_optimizer(self, total_steps, batch_size):

@@ -1,8 +1,8 @@
 """BiGAN: an encoder learned as the inverse of a generator, by a discriminator of pairs.
 
 Donahue, Krahenbuhl, Darrell 2017, https://arxiv.org/abs/1605.09782 (section 3). Departures from the
-authors' code: the discriminator moves first and encoder and generator answer the new one (theirs
-move at the same time); losses are not halved; z is Gaussian (theirs uniform); spectral
+authors' code: the discriminator takes its step first, encoder and generator against the new one
+(theirs: at the same time); losses are not halved; z is Gaussian (theirs uniform); spectral
 normalisation in the place of batch normalisation in the discriminator, and no weight decay.
 """
 
@@ -19,7 +19,7 @@ from keras_ssl.ops import to_unit_range
 
 @keras.saving.register_keras_serializable("keras_ssl")
 class BiGAN(SSLModel):
-    """Tell (image, its encoding) from (generated image, its latent); deceive whoever tells.
+    """Discriminate (image, encoding) from (generated image, latent); train both to fool it.
 
     With E the encoder (backbone and head), G the generator, D(x, z) the discriminator's logit,
     x an image, z ~ N(0, I) and softplus(t) = log(1 + exp(t)),
@@ -27,8 +27,8 @@ class BiGAN(SSLModel):
         L_D  = mean softplus(-D(x, E(x))) + mean softplus(D(G(z), z)),
         L_EG = mean softplus(D(x, E(x))) + mean softplus(-D(G(z), z)).
 
-    Where D cannot tell the pairs apart, E is the inverse of G (paper, theorem 2), and both losses
-    are 2 log 2. A training step is one step of D on L_D, then one of E and G together on L_EG with
+    If D cannot tell the pairs apart, E is the inverse of G (paper, theorem 2), and both losses are
+    2 log 2. A training step is one step of D on L_D, then one of E and G together on L_EG with
     the new D, on the same batch. Batch normalisation of E and G uses the batch in both turns, so
     its running statistics move twice a step; D stays as it is in the second turn, its estimates of
     spectral norms included.

@@ -2,7 +2,7 @@
 
 Grill, Strub, Altche, Tallec, Richemond et al. 2020, https://arxiv.org/abs/2006.07733 (sections 3
 and appendix J). Departures from the authors' code: the teacher starts equal to the student (theirs
-is drawn anew); no bias before batch normalisation, which would take it away.
+has its own random weights); no bias before batch normalisation, which would subtract it.
 """
 
 import keras

@@ -1,4 +1,4 @@
-"""InfoMin: MoCo with views that share as little as possible besides what matters, and a jigsaw.
+"""InfoMin: MoCo with views that share little but what the task needs, and a jigsaw.
 
 Tian, Sun, Poole, Krishnan, Schmid, Isola 2020, https://arxiv.org/abs/2005.10243 (section 5), and
 the authors' code, PyContrast, for the networks and numbers. Departures from the authors' code:

@@ -1,4 +1,4 @@
-"""What methods that tell images apart by a memory bank share: their loss and checks."""
+"""Loss and checks of the methods with a memory bank (InstDisc, PIRL, CMC)."""
 
 from typing import Any
 
@@ -30,9 +30,9 @@ def discriminate(
         index: integers `(N,)`, the images of the global batch.
         temperature: > 0.
         num_negatives: K; 0 for all rows.
-        step: scalar integer which the drawn rows are a function of; banks of one size give the same
-            places for the same step and K.
-        keep: whether the bank keeps the Z of this batch where it has none; in training.
+        step: scalar integer that determines the rows drawn; banks of one size draw the same places
+            for the same step and K.
+        keep: whether the bank stores this batch's Z if it has none yet; True in training.
 
     Returns:
         float32 scalar.
@@ -41,7 +41,7 @@ def discriminate(
         return losses.memory_cross_entropy(embeddings, bank.rows, index, temperature)
     negatives = bank.look_up(bank.draw(step, num_negatives))
     scores = losses.memory_scores(embeddings, bank.look_up(index), negatives, temperature)
-    partition = bank.settle(losses.partition_estimate(scores, bank.size), keep=keep)
+    partition = bank.fix_partition(losses.partition_estimate(scores, bank.size), keep=keep)
     return losses.noise_contrastive(scores, partition, bank.size)
 
 

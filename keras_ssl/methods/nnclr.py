@@ -16,7 +16,7 @@ from keras_ssl.ops import is_small, l2_normalize
 
 @keras.saving.register_keras_serializable("keras_ssl")
 class NNCLR(SSLModel):
-    """Pick an image's other view by the neighbour of the one, looked up in a queue.
+    """Contrast one view's nearest neighbour in a queue with the other view.
 
     With unit vectors z_v = projector(backbone(view v)) and p_v = predictor(z_v), and nn_v the row
     of the queue nearest to z_v,
@@ -99,7 +99,7 @@ class NNCLR(SSLModel):
         return l2_normalize(heads.chain(images, self.backbone, self.projector))
 
     def default_views(self, image_size):
-        """Two views of unlike strength, BYOL's."""
+        """BYOL's two views, of different strength."""
         return views.byol(image_size)
 
     def default_optimizer(self, total_steps, batch_size):

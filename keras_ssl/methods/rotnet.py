@@ -1,4 +1,4 @@
-"""RotNet: tell by how many right angles an image was turned.
+"""RotNet: predict by how many right angles an image was rotated.
 
 Gidaris, Singh, Komodakis 2018, https://arxiv.org/abs/1803.07728 (section 3). Departures from the
 authors' code: any backbone with global average pooling in the place of their network in network and
@@ -23,7 +23,7 @@ class RotNet(SSLModel):
         L = -1/(4B) sum_i sum_k log softmax(h(x_ik))_k,
 
     log 4 for a network that sees no orientation. The four rotations of all images pass the networks
-    as one batch and share its statistics. The head is thrown away; layers before the last often
+    as one batch and share its statistics. The head is discarded; layers before the last often
     transfer better.
 
     Args:
@@ -68,7 +68,7 @@ class RotNet(SSLModel):
         return {"loss": ops.mean(entropies), "accuracy": ops.mean(ops.cast(correct, "float32"))}
 
     def default_views(self, image_size):
-        """Random crop and mirror image, then the four rotations (section 3)."""
+        """Random crop and flip, then the four rotations (section 3)."""
         return views.rotnet(image_size)
 
     def default_optimizer(self, total_steps, batch_size):
@@ -78,6 +78,7 @@ class RotNet(SSLModel):
         120 and 160 of 200), for their 128 images (512 rows) a batch; it does not follow
         `batch_size`.
         """
+        # Keras changes the rate after a boundary, the authors at it.
         drops = [int(share * total_steps) - 1 for share in (0.3, 0.6, 0.8)]  # last step at a rate
         schedule = keras.optimizers.schedules.PiecewiseConstantDecay(
             drops, [0.1, 0.02, 0.004, 0.0008]

@@ -1,4 +1,4 @@
-"""SimSiam: predict another view's projection by the same network, held still for the gradient.
+"""SimSiam: predict another view's projection by the same network, with a stop-gradient.
 
 Chen and He 2021, https://arxiv.org/abs/2011.10566 (sections 3 and 4, section 5 for alternation,
 appendix D for CIFAR-10).

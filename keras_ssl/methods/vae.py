@@ -27,7 +27,7 @@ _FIRST_LOG_SCALE = -1.5  # about that of pixels around their mean
 
 @keras.saving.register_keras_serializable("keras_ssl")
 class VAE(SSLModel):
-    """Encode an image as a distribution of latents from which a decoder can tell its pixels.
+    """Encode an image as a distribution of latents from which a decoder predicts its pixels.
 
     With q(z|x) = N(m(x), diag v(x)), p(z) = N(0, I) and z = m + sqrt(v) eps, eps ~ N(0, I),
 
@@ -217,7 +217,7 @@ class VAE(SSLModel):
 
 
 def _decoder(latent_dim, image_shape, maps):
-    """The default decoder; scales of a logistic begin as wide as images vary."""
+    """The default decoder; scales of a logistic start about as wide as pixels vary."""
     decoder = conv_decoder(latent_dim, image_shape, maps)
     scales = maps - image_shape[2]
     if scales:

@@ -1,7 +1,7 @@
 """VICReg: views alike, each dimension spread over the batch, dimensions uncorrelated.
 
 Bardes, Ponce, LeCun 2022, https://arxiv.org/abs/2105.04906 (section 4). Departures from the
-authors' code: no bias before batch normalisation, which would take it away; both views pass the
+authors' code: no bias before batch normalisation, which would subtract it; both views pass the
 same networks.
 """
 
@@ -88,7 +88,7 @@ class VICReg(SSLModel):
         return keras.ops.cast(heads.chain(images, self.backbone, self.projector), "float32")
 
     def default_views(self, image_size):
-        """BYOL's two views of unlike strength."""
+        """BYOL's two views, of different strength."""
         return views.byol(image_size)
 
     def default_optimizer(self, total_steps, batch_size):

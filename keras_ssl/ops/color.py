@@ -45,6 +45,7 @@ def rgb_to_lab(images: Any) -> Any:
         ValueError: if there are not three channels.
     """
     rgb = _rgb(images)
+    # The maxima keep the unused branch of `where` finite: its gradient would otherwise be NaN.
     curve = ops.power((ops.maximum(rgb, 0.04045) + 0.055) / 1.055, 2.4)
     linear = ops.where(rgb > 0.04045, curve, rgb / 12.92)
     xyz = ops.matmul(linear, _TO_XYZ.T)

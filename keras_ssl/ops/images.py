@@ -24,9 +24,8 @@ def is_small(size: Sequence[int | None]) -> bool:
 def to_unit_range(images: Any) -> Any:
     """Bring images to floating point in [0, 1].
 
-    The dtype alone decides: uint8 is divided by 255, floating point is taken to be in [0, 1]
-    already and passes unchanged. Values are not looked at, so the function costs nothing and may be
-    traced.
+    The dtype alone decides: uint8 is divided by 255, floating point is assumed to be in [0, 1] and
+    passes unchanged. Values are not checked, so the function costs nothing and can be traced.
 
     Args:
         images: tensor or array of any shape; uint8 in 0..255 or floating point in [0, 1].

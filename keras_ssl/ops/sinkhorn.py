@@ -14,10 +14,9 @@ def sinkhorn(scores: Any, epsilon: float = 0.05, iterations: int = 3) -> Any:
 
         Q_ik <- Q_ik / sum_i Q_ik,    Q_ik <- Q_ik / sum_k Q_ik.
 
-    The limit is the matrix with rows that sum to 1 and columns that sum to B / K that makes
-    sum_ik Q_ik scores_ik + epsilon * entropy(Q) largest; few iterations come near enough. What is
-    computed is the logarithm of Q, so a small epsilon does not overflow. Adding one number to all
-    scores changes nothing.
+    The limit maximises sum_ik Q_ik scores_ik + epsilon * entropy(Q) over matrices whose rows sum to
+    1 and whose columns sum to B / K; a few iterations come close enough. Computed in logarithms, so
+    a small epsilon does not overflow. Adding a constant to all scores changes nothing.
 
     Cuturi 2013, https://arxiv.org/abs/1306.0895; Caron et al. 2020 (SwAV),
     https://arxiv.org/abs/2006.09882, section 3.1 and appendix A.
@@ -33,7 +32,7 @@ def sinkhorn(scores: Any, epsilon: float = 0.05, iterations: int = 3) -> Any:
         float32 `(B, K)`, >= 0; every row sums to 1, every column to about B / K.
 
     Raises:
-        ValueError: if `scores` is no matrix or a number is outside its range.
+        ValueError: if `scores` is not a matrix or a number is outside its range.
     """
     if len(scores.shape) != 2:
         raise ValueError(
@@ -55,7 +54,7 @@ def sinkhorn(scores: Any, epsilon: float = 0.05, iterations: int = 3) -> Any:
 
 
 def usage_entropy(codes: Any) -> Any:
-    """How evenly assignments, or predictions of them, use the prototypes: entropy of their mean.
+    """How evenly assignments (or predictions of them) use the prototypes: entropy of their mean.
 
         -sum_k m_k log m_k / log K,    m = mean_i codes_i
 
@@ -68,7 +67,7 @@ def usage_entropy(codes: Any) -> Any:
         float32 scalar in [0, 1]: 1 when all are used alike, 0 when everything goes to one.
 
     Raises:
-        ValueError: if `codes` is no matrix with two columns at least.
+        ValueError: if `codes` is not a matrix of at least two columns.
     """
     if len(codes.shape) != 2 or codes.shape[-1] < 2:
         raise ValueError(

@@ -6,7 +6,7 @@ from keras import ops
 
 
 def whiten(x: Any) -> Any:
-    """Rows moved and mixed so that their mean is 0 and their covariance the identity.
+    """Rows transformed to mean 0 and identity covariance.
 
         C = (x - m)^T (x - m) / (n - 1) = L L^T,    y_i = L^-1 (x_i - m)
 

@@ -14,8 +14,8 @@ class Adam(keras.optimizers.Adam):
 
         g <- g + d w,  then Adam's step with g,
 
-    so that the decay passes the moments and is divided by their root: the form of papers from
-    before AdamW (BiGAN: 2e-4, beta_1 0.5, d = 2.5e-5). The `weight_decay` of Keras' Adam is
+    so that the decay enters the moments: the form of papers from before AdamW (BiGAN: 2e-4,
+    beta_1 0.5, d = 2.5e-5). The `weight_decay` of Keras' Adam is
     AdamW's, decoupled from the gradient, and is switched off here.
 
     Kingma and Ba 2015, https://arxiv.org/abs/1412.6980, algorithm 1; Loshchilov and Hutter 2019,

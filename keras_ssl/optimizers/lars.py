@@ -21,13 +21,13 @@ class LARS(keras.optimizers.Optimizer):
         velocity="update":    v <- m v + r q g;  w <- w - v     (S: SimCLR)
 
     The two agree while r is constant and differ when it changes. Tensors of one axis or none
-    (biases, the gains and offsets of batch normalisation) get neither decay nor q (q = 1), so they
-    follow plain SGD with momentum. The scale of the loss cancels for all other tensors.
+    (biases, gamma and beta of batch normalisation) have no decay and q = 1: plain SGD with
+    momentum. For all other tensors the scale of the loss cancels.
 
     You et al. 2017, https://arxiv.org/abs/1708.03888; the form is that of the authors' code of the
     methods named above. Weight decay is added to the gradient; that of Keras' own optimizers is
     decoupled from it, and is switched off here.
-    Departures from SimCLR's code: what is left out is told by rank here, by name there.
+    Departures from SimCLR's code: tensors are excluded by rank here, by name there.
 
     Args:
         learning_rate: float or schedule; that of SGD times about 100 to 1000, as the trust ratio is
@@ -107,6 +107,7 @@ class LARS(keras.optimizers.Optimizer):
             gradient = gradient + self.weight_decay * weight
         weight_norm = ops.sqrt(ops.sum(ops.square(weight)))
         gradient_norm = ops.sqrt(ops.sum(ops.square(gradient)))
+        # The division is by a safe number in both branches, as `where` computes both.
         usable = ops.logical_and(weight_norm > 0, gradient_norm > 0)
         ratio = self.trust_coefficient * weight_norm / ops.where(usable, gradient_norm, 1.0)
         return ops.where(usable, ratio, 1.0) * gradient

@@ -1,4 +1,4 @@
-"""Several optimizers behind the face of one: a player of a game each."""
+"""Several optimizers in one object, one for each player of an adversarial method."""
 
 import functools
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,8 +12,8 @@ from keras import ops
 class Players(keras.optimizers.Optimizer):
     """One optimizer for each player of a method with several losses.
 
-    Keras gives a model one optimizer; adversarial methods need one a player, each on its own
-    variables and moved in turn. `model.compile(Players(discriminator=..., generator=...))` keeps
+    Keras gives a model one optimizer; adversarial methods need one for each player, each with its
+    own variables and its own step. `model.compile(Players(discriminator=..., generator=...))` keeps
     them together, so that they are saved, resumed and, on JAX, carried through the step with the
     model. The method asks for one by name: `model.optimizer_of("discriminator")`.
 
@@ -25,11 +25,11 @@ class Players(keras.optimizers.Optimizer):
         **players: a Keras optimizer by player.
 
     Raises:
-        ValueError: if there is no player, one is no optimizer, or they accumulate gradients over
-            different numbers of batches.
+        ValueError: if there is no player, one is not an optimizer, or they accumulate gradients
+            over different numbers of batches.
     """
 
-    players = {}
+    players = {}  # Keras' constructor reads `variables` before this class has set its own
 
     def __init__(self, name: str = "players", **players: keras.optimizers.Optimizer):
         super().__init__(learning_rate=0.0, name=name)
@@ -58,11 +58,11 @@ class Players(keras.optimizers.Optimizer):
         )
 
     def build(self, variables: Sequence[keras.Variable]) -> None:
-        """Nothing by itself: which variables are whose is said to `build_players`."""
+        """Nothing: `build_players` gets the variables by player."""
         super().build([])
 
     def build_players(self, variables: Mapping[str, Sequence], scaled: bool = False) -> None:
-        """Make each optimizer's state for the variables of its player, where it has none yet.
+        """Make the state of each optimizer that has none yet, for its player's variables.
 
         Args:
             variables: the variables by player.
@@ -89,7 +89,7 @@ class Players(keras.optimizers.Optimizer):
 
     @property
     def iterations(self) -> Any:
-        """Steps of the player that has made most."""
+        """Steps of the player that has taken the most."""
         counts = [player.iterations for player in self.players.values()]
         return functools.reduce(ops.maximum, counts) if counts else self._iterations
 

@@ -34,9 +34,9 @@ class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
             raise ValueError(f"`peak` must be > 0. Received: peak={peak}.")
         if not 0 <= warmup_steps < total_steps:
             raise ValueError(
-                f"`warmup_steps` must be >= 0 and below `total_steps`. "
-                f"Received: warmup_steps={warmup_steps}, "
-                f"total_steps={total_steps}. Train longer or shorten the warm-up."
+                "`warmup_steps` must be >= 0 and below `total_steps`. Received: "
+                f"warmup_steps={warmup_steps}, total_steps={total_steps}. "
+                "Train longer or shorten the warm-up."
             )
         if not 0 <= floor <= peak:
             raise ValueError(f"`floor` must be in [0, peak]. Received: floor={floor}, peak={peak}.")

@@ -64,9 +64,9 @@ def write_report(
     Args:
         path: the HTML file; its folder is made if need be.
         title: heading of the page.
-        settings: what the run was made with, as a table.
-        metrics: a row per epoch: "epoch", "loss", "knn", "features_std" and whatever else is
-            known; values that are missing or not finite leave gaps.
+        settings: the run's settings, as a table.
+        metrics: a row per epoch: "epoch", "loss", "knn", "features_std" and any other figures;
+            values that are missing or not finite leave gaps.
         views: (n, V, H, W, C), V views of n images as the model sees them, or, where the views of
             an image differ in size, a list of n lists of images; 12 rows are shown.
         reconstructions: (n, 2, H, W, C), images beside their reconstructions; 24 are shown.
@@ -185,7 +185,7 @@ def _curves(metrics: Sequence[Mapping[str, Any]]) -> str:
     names = dict.fromkeys(str(name) for row in metrics for name in row)
     others = [n for n in names if n not in known and n != "epoch" and not n.endswith("_max_rank")]
     parts = ((name.replace("_", " "), (name,), "") for name in others)
-    panels = [PANELS[0], *parts, *PANELS[1:]]  # what is not known is mostly a part of the loss
+    panels = [PANELS[0], *parts, *PANELS[1:]]  # unknown columns are mostly terms of the loss
     epochs = [_number(row.get("epoch", place)) for place, row in enumerate(metrics)]
     charts = []
     for title, columns, note in panels:
@@ -226,7 +226,7 @@ def _project(features: np.ndarray) -> tuple[np.ndarray, str]:
             reduced = reduced / reduced[:, 0].std()
             perplexity = min(30.0, len(features) / 4)
             tsne = TSNE(2, perplexity=perplexity, max_iter=500, init="pca", random_state=0)
-            with threadpool_limits(1):  # on shared cores threads of so small a task wait for others
+            with threadpool_limits(1):  # on shared cores, threads of a small task mostly wait
                 return tsne.fit_transform(reduced), "t-SNE"
     if reduced.shape[1] < 2:
         reduced = np.concatenate([reduced, np.zeros((len(reduced), 1))], axis=1)

@@ -84,9 +84,9 @@ def pretrain(
         epochs: passes over the images.
         batch_size: images in the global batch; by default 256, or the number of images if smaller.
         seed: of weights, order and views.
-        test: labelled images for the kNN monitor and for judging generative methods, in the forms
-            of `data`; by default the data set's own test split, or a tenth held out of labelled
-            images.
+        test: labelled images for the kNN monitor and the figures of generative methods, in the
+            forms of `data`; by default the data set's own test split, or a tenth held out of
+            labelled images.
         data_dir: where TFDS data sets are stored.
         precision: number format: float32 (the default), mixed_bfloat16 or mixed_float16.
         gradient_accumulation_steps: batches whose gradients are averaged before the optimizer moves
@@ -164,7 +164,7 @@ def train(
     knn_every=1,
     verbose="auto",
 ):
-    """Train a ready `model` in the run folder `out`: what `pretrain` and the recipes share.
+    """Train a ready `model` in the run folder `out`; `pretrain` and the recipes end here.
 
     Args:
         model: an `SSLModel`, compiled or not (then with its default optimizer).
@@ -174,8 +174,8 @@ def train(
         settings: JSON-able dict that identifies the run, besides images and batch size.
         batch_size: see `SSLModel.fit`.
         seed: of order and views.
-        test: labelled `Source` for the kNN monitor, used where `source` has labels too; generative
-            methods are judged by its images, and without it by training images.
+        test: labelled `Source` for the kNN monitor, used if `source` has labels too; figures of
+            generative methods use its images, or training images without it.
         views: view pipeline in the place of the method's.
         gradient_accumulation_steps: see `pretrain`.
         monitor: see `pretrain`.

@@ -1,11 +1,11 @@
-"""What is watched during a run: fixed images, and the monitors that the data and method allow."""
+"""Monitoring of a run: fixed images, and the monitors that the data and the method allow."""
 
 import numpy as np
 
 from keras_ssl import data, evaluation
 from keras_ssl.callbacks import CollapseMonitor, KNNMonitor, LikelihoodMonitor
 
-_PROBE = 1024  # images that the collapse monitor and the report look at
+_PROBE = 1024  # images of the collapse monitor and the report
 _HELD_OUT = 1000  # images of the generative figures
 _BANK, _QUERIES = 5000, 2000  # labelled images of the kNN monitor
 _ROWS = 12  # images whose views the report shows
@@ -58,7 +58,7 @@ class Probe:
 
 
 def watchers(model, source, test, probe, monitor, knn_every):
-    """The monitors that the data allow."""
+    """The monitors that data and method allow."""
     made = []
     if source.has_labels and test is not None:
         size = model.image_shape[:2]
@@ -72,7 +72,7 @@ def watchers(model, source, test, probe, monitor, knn_every):
 
 
 def measure(model, watchers):
-    """What the monitors measure now."""
+    """Current figures of all monitors, by name."""
     figures = {}
     for watcher in watchers:
         measured = watcher.measure(model)
@@ -81,7 +81,7 @@ def measure(model, watchers):
 
 
 def resume(model, watchers, rows):
-    """Give the monitors what an earlier part of the run measured."""
+    """Give the monitors the figures of an earlier part of the run."""
     for watcher in watchers:
         if isinstance(watcher, CollapseMonitor):
             history = [{**row, "epoch": row["epoch"] - 1} for row in rows[1:]]

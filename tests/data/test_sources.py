@@ -137,7 +137,7 @@ def test_batch_size_of_a_batched_data_set_is_known():
 @pytest.mark.parametrize(
     ("dataset", "message"),
     [
-        (tf.data.Dataset.from_tensor_slices(BYTES).repeat(), "endless"),
+        (tf.data.Dataset.from_tensor_slices(BYTES).repeat(), "infinite"),
         (tf.data.Dataset.from_tensor_slices(BYTES).take(0), "Received: 0"),
         (tf.data.Dataset.from_tensor_slices(BYTES.astype(int)), "uint8"),
         (tf.data.Dataset.from_tensor_slices({"picture": BYTES}), "picture"),

@@ -272,7 +272,7 @@ def test_hooks_are_declared_and_asked_for():
 
     hooks = ("begin_epoch", "embed", "reconstruct", "sample", "log_prob", "interpolate")
     assert not any(Bare().can(hook) for hook in hooks)
-    with pytest.raises(NotImplementedError, match="Bare gives no samples.*`sample`"):
+    with pytest.raises(NotImplementedError, match="Bare has no samples.*`sample`"):
         Bare().sample(3)
     with pytest.raises(ValueError, match="`hook` must be one of.*'fly'"):
         Bare().can("fly")

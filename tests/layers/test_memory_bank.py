@@ -66,12 +66,14 @@ def test_of_an_image_that_comes_twice_the_last_embedding_counts():
 
 def test_the_first_constant_is_kept():
     bank = MemoryBank(4, 3)
-    assert float(bank.settle(5.0, keep=False)) == 5.0 and float(bank.partition.numpy()) == -1.0
-    assert float(bank.settle(7.0)) == 7.0 == float(bank.partition.numpy())
-    assert float(bank.settle(9.0)) == 7.0 == float(bank.settle(9.0, keep=False))
+    assert (
+        float(bank.fix_partition(5.0, keep=False)) == 5.0 and float(bank.partition.numpy()) == -1.0
+    )
+    assert float(bank.fix_partition(7.0)) == 7.0 == float(bank.partition.numpy())
+    assert float(bank.fix_partition(9.0)) == 7.0 == float(bank.fix_partition(9.0, keep=False))
     again = MemoryBank.from_config(bank.get_config())
     again.set_weights(bank.get_weights())
-    assert float(again.settle(9.0)) == 7.0
+    assert float(again.fix_partition(9.0)) == 7.0
 
 
 def scrambled(x):
