@@ -17,6 +17,7 @@ from keras_ssl import backbones, data
 from keras_ssl.layers import heads
 from keras_ssl.layers.decoders import conv_decoder
 from keras_ssl.layers.discriminators import pair_discriminator
+from recipes.simsiam_variants import AlternatingSimSiam
 
 SHAPE, BATCH, COUNT = (8, 8, 3), 16, 48
 
@@ -26,13 +27,14 @@ class Case:
     """How to make a small model of a method, and a learning rate at which SGD trains it.
 
     Methods with state of each image keep it for COUNT images, which is what all are trained on.
-    Toys, which stand for methods to come, have a class `toy`.
+    `cls` is the class of methods that the package does not export: those of recipes, and toys,
+    which stand for methods to come and whose names begin with "Toy".
     """
 
     make: Callable
     rate: float = 0.1
     slow: bool = False
-    toy: type | None = None
+    cls: type | None = None
 
 
 def tiny_transformer():
@@ -131,7 +133,7 @@ CASES = {
     "SimCLR v2": Case(lambda: keras_ssl.SimCLR(tiny_backbone(), version=2), slow=True),
     "SimSiam": Case(lambda: keras_ssl.SimSiam(tiny_backbone(), head("plain")), rate=0.003),
     "SimSiam averaged": Case(
-        lambda: keras_ssl.SimSiam(
+        lambda: AlternatingSimSiam(
             tiny_backbone(),
             head("plain"),
             use_predictor=False,
@@ -139,20 +141,23 @@ CASES = {
             num_images=COUNT,
         ),
         rate=0.003,
+        slow=True,
+        cls=AlternatingSimSiam,
     ),
     "SimSiam stored": Case(
-        lambda: keras_ssl.SimSiam(tiny_backbone(), head("plain"), target_steps=2),
+        lambda: AlternatingSimSiam(tiny_backbone(), head("plain"), target_steps=2),
         rate=0.003,
         slow=True,
+        cls=AlternatingSimSiam,
     ),
     "SupCon": Case(lambda: keras_ssl.SupCon(tiny_backbone()), rate=0.005),
     "SwAV": Case(
         lambda: keras_ssl.SwAV(tiny_backbone(), head(None), num_prototypes=20, freeze_epochs=1 / 3),
         rate=0.03,
     ),
-    "Toy with clusters": Case(lambda: Clusters(tiny_backbone(), COUNT), toy=Clusters),
-    "Toy with a network": Case(lambda: OwnNetwork(SHAPE), toy=OwnNetwork),
-    "Toy with players": Case(lambda: TwoPlayers(tiny_backbone()), rate=0.02, toy=TwoPlayers),
+    "Toy with clusters": Case(lambda: Clusters(tiny_backbone(), COUNT), cls=Clusters),
+    "Toy with a network": Case(lambda: OwnNetwork(SHAPE), cls=OwnNetwork),
+    "Toy with players": Case(lambda: TwoPlayers(tiny_backbone()), rate=0.02, cls=TwoPlayers),
     "VAE": Case(lambda: keras_ssl.VAE(tiny_backbone(), latent_dim=6), rate=1e-5),
     "VICReg": Case(lambda: keras_ssl.VICReg(tiny_backbone(), head(None)), rate=0.002),
     "WMSE": Case(
@@ -168,7 +173,7 @@ CASES = {
 
 def method_class(case):
     """The class of a case's method."""
-    return CASES[case].toy or getattr(keras_ssl, case.split()[0])
+    return CASES[case].cls or getattr(keras_ssl, case.split()[0])
 
 
 def fresh(case, optimizer=None):
