@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO_OUT ?= runs/demo
-WORKERS ?= -n 2 --dist loadfile  # processes that share the test files; empty for one
+WORKERS ?= -n 2 --dist loadfile --no-loadscope-reorder  # processes that share the test files; empty for one
 # Empty CONSTRAINTS installs the newest versions that setup.py allows.
 CONSTRAINTS ?= --constraint constraints.txt
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check $(CONSTRAINTS)

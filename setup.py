@@ -43,7 +43,7 @@ setup(
         "jax": JAX,
         "onnx": ["tf2onnx>=1.17,<2", "onnx>=1.17,<2"],
         "peers": ["torch>=2.8,<3", "lightly>=1.5,<2"],
-        "dev": ["pytest>=8,<10", "pytest-xdist>=3.6,<4", "ruff>=0.14,<0.18", *JAX, *HUB],
+        "dev": ["pytest>=8,<10", "pytest-xdist>=3.7,<4", "ruff>=0.14,<0.18", *JAX, *HUB],
     },
     entry_points={"console_scripts": ["keras-ssl = keras_ssl.cli:main"]},
     classifiers=[

@@ -24,6 +24,12 @@ def _folder(variable: str, default: str) -> pathlib.Path:
     return path
 
 
+def pytest_collection_modifyitems(items):
+    """Files of few, long tests first, so that two workers end together (the Makefile keeps it)."""
+    long = ("distributed", "contract", "runs", "recipes")
+    items.sort(key=lambda item: item.path.relative_to(ROOT / "tests").parts[0] not in long)
+
+
 @pytest.fixture(scope="session")
 def real_data() -> pathlib.Path:
     """The folder with real images (`tfds/`, `tiny_imagenet/`)."""

@@ -270,7 +270,7 @@ def test_base_class_says_what_is_missing():
             lambda: tf.data.Dataset.from_tensors({"crops": images(8, dtype="float32")}),
             "crops.*missing: .*views",
         ),
-        (lambda: ready_batches(8, 1), "batch of one"),
+        (lambda: ready_batches(8, 1), "batches of one"),
         (lambda: {"views": 3}, "trains on images"),
         (lambda: None, "trains on images"),
         (lambda: "some/folder", "'some/folder' is neither a folder"),
