@@ -90,23 +90,43 @@ def draw_crop(
     return tuple(tf.cast(value, tf.int32) for value in (top, left, box_height, box_width))
 
 
-def resize(image: tf.Tensor, size: Sequence[int], interpolation: str = "bicubic") -> tf.Tensor:
+def resize(
+    image: tf.Tensor,
+    size: Sequence[int],
+    interpolation: str = "bicubic",
+    antialias: bool = False,
+) -> tf.Tensor:
     """Image of `size` (height, width) as float32, from uint8 or float.
 
-    No antialiasing when it shrinks, as in SimCLR's code.
-
     "bicubic" is Keys' kernel with a = -0.5, pixel centres at half integers; overshoot is cut off at
-    0 and 1.
+    0 and 1. With `antialias` the kernel of a side that shrinks is as many times wider as the side
+    shrinks (Pillow's `resize`); without, it always spans two or four pixels (SimCLR's and BYOL's
+    code). A side that grows is the same in both.
     """
-    kernels = {"bicubic": tf.raw_ops.ResizeBicubic, "bilinear": tf.raw_ops.ResizeBilinear}
+    kernels = {
+        "bicubic": (tf.raw_ops.ResizeBicubic, "keyscubic"),
+        "bilinear": (tf.raw_ops.ResizeBilinear, "triangle"),
+    }
     if interpolation not in kernels:
         raise ValueError(
             f"`interpolation` must be one of {list(kernels)}. Received: {interpolation!r}."
         )
+    kernel, name = kernels[interpolation]
     # The kernels take uint8 and give float32: the result is scaled, as it is usually smaller.
     unit = 1 / 255 if image.dtype == tf.uint8 else 1.0
-    kernel = kernels[interpolation]
-    resized = clip(kernel(images=image[None], size=list(size), half_pixel_centers=True)[0] * unit)
+    if antialias:
+        scale = tf.constant(size, tf.float32) / tf.cast(tf.shape(image)[:2], tf.float32)
+        resized = tf.raw_ops.ScaleAndTranslate(
+            images=image[None],
+            size=list(size),
+            scale=scale,
+            translation=[0.0, 0.0],
+            kernel_type=name,
+            antialias=True,
+        )
+    else:
+        resized = kernel(images=image[None], size=list(size), half_pixel_centers=True)
+    resized = clip(resized[0] * unit)
     resized.set_shape((*size, num_channels(image)))
     return resized
 
@@ -118,6 +138,7 @@ def random_resized_crop(
     scale: Sequence[float] = (0.08, 1.0),
     ratio: Sequence[float] = (3 / 4, 4 / 3),
     interpolation: str = "bicubic",
+    antialias: bool = False,
 ) -> tf.Tensor:
     """A random box of the image (uint8 or float; `draw_crop`), resized to `size`."""
     shape = tf.shape(image)
@@ -125,7 +146,7 @@ def random_resized_crop(
     channels = num_channels(image)
     box = tf.slice(image, tf.stack([top, left, 0]), tf.stack([height, width, channels]))
     box.set_shape((None, None, channels))
-    return resize(box, size, interpolation)
+    return resize(box, size, interpolation, antialias)
 
 
 def horizontal_flip(image: tf.Tensor) -> tf.Tensor:
@@ -138,38 +159,54 @@ def adjust_brightness(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
     return tf.minimum(image * factor, 1.0)
 
 
+def add_brightness(image: tf.Tensor, delta: tf.Tensor) -> tf.Tensor:
+    """`image + delta`, cut to [0, 1] (BYOL's form)."""
+    return clip(image + delta)
+
+
 def adjust_contrast(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
-    """Every channel spread about its own mean: `mean + factor * (image - mean)`, cut to [0, 1]."""
+    """Every channel spread about its own mean: `mean + factor * (image - mean)`, cut to [0, 1].
+
+    TensorFlow's form: the channels' means, the colour cast of the image, stay.
+    """
     return clip(tf.raw_ops.AdjustContrastv2(images=image, contrast_factor=factor))
 
 
-def adjust_saturation(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
-    """Saturation times `factor`.
+def blend_contrast(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
+    """All channels spread about one mean, that of the grey image, cut to [0, 1].
 
-    Three channels: S of HSV is multiplied and cut off at 1 (as in SimCLR's code). Other counts:
-    each pixel is spread about the mean of its channels, `mean + factor * (pixel - mean)`, cut off
-    at 0 and 1. One channel has no saturation and stays as it is.
+    torchvision's form: a factor below 1 also shrinks the differences of the channels' means. The
+    mean is that of torchvision's tensors; Pillow rounds it to a whole number of 255.
+    """
+    means = tf.reduce_mean(image, axis=(0, 1))
+    mean = tf.reduce_sum(means * _grey_weights(num_channels(image)))
+    return clip(image * factor + (1.0 - factor) * mean)
+
+
+def adjust_saturation(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
+    """Saturation times `factor`, TensorFlow's form.
+
+    Three channels: S of HSV is multiplied and cut off at 1, so that the largest channel of a pixel
+    stays. Other counts: `blend_saturation`.
+    """
+    if num_channels(image) != 3:
+        return blend_saturation(image, factor)
+    return tf.raw_ops.AdjustSaturation(images=image, scale=factor)
+
+
+def blend_saturation(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
+    """Each pixel spread about its grey value, `grey + factor * (pixel - grey)`, cut to [0, 1].
+
+    torchvision's form; grey as `grayscale`. One channel has no saturation and stays as it is.
     """
     channels = num_channels(image)
     if channels == 1:
         return image
-    if channels == 3:
-        return _scale_hsv_saturation(image, factor)
-    mean = tf.reduce_mean(image, axis=-1, keepdims=True)
-    return clip(mean + factor * (image - mean))
-
-
-def _scale_hsv_saturation(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
-    """HSV's S times `factor`, at most 1, without a way through HSV.
-
-    With V = max and S = (max - min) / max of the channels, a pixel becomes V + (pixel - V) * k with
-    k = min(factor, 1 / S).
-    """
-    red, green, blue = tf.split(image, 3, axis=-1)
-    value = tf.maximum(red, tf.maximum(green, blue))
-    chroma = value - tf.minimum(red, tf.minimum(green, blue))
-    share = tf.minimum(factor, value / tf.maximum(chroma, 1e-7))
-    return clip(value * (1.0 - share) + image * share)
+    # One matrix product mixes and blends at once: grey + factor * (identity - grey).
+    grey = _grey_mixing(channels)
+    same = [[float(row == column) for column in range(channels)] for row in range(channels)]
+    mixing = grey + factor * (tf.constant(same) - grey)
+    return clip(tf.reshape(tf.reshape(image, (-1, channels)) @ mixing, tf.shape(image)))
 
 
 def rotate_hue(image: tf.Tensor, turn: tf.Tensor) -> tf.Tensor:
@@ -193,6 +230,13 @@ def random_hue(image: tf.Tensor, draws: tf.Tensor, strength: float) -> tf.Tensor
     return clip(image * (1.0 + 2.0 * strength * centred))
 
 
+JITTER_FORMS = {
+    "tensorflow": (adjust_brightness, adjust_contrast, adjust_saturation),
+    "torchvision": (adjust_brightness, blend_contrast, blend_saturation),
+    "byol": (add_brightness, adjust_contrast, adjust_saturation),
+}
+
+
 def random_color_jitter(
     image: tf.Tensor,
     seed: tf.Tensor,
@@ -200,24 +244,32 @@ def random_color_jitter(
     contrast: float,
     saturation: float,
     hue: float,
+    form: str = "tensorflow",
 ) -> tf.Tensor:
     """Brightness, contrast, saturation and hue changed in random order, each result in [0, 1].
 
-    A strength a gives the factor U(max(0, 1 - a), 1 + a); `hue` is a fraction of a full turn, see
-    `random_hue`.
+    A strength a gives the factor U(max(0, 1 - a), 1 + a), and BYOL's brightness the summand
+    U(-a, a); `hue` is a fraction of a full turn, see `random_hue`. `form` is a key of
+    `JITTER_FORMS`.
     """
     draws = uniforms(seed, 8 + num_channels(image))
+    brighten, spread, saturate = JITTER_FORMS[form]
 
     def factor(index: int, strength: float) -> tf.Tensor:
         low = max(0.0, 1.0 - strength)
         return low + (1.0 + strength - low) * draws[index]
 
+    def light(x: tf.Tensor) -> tf.Tensor:
+        if brighten is add_brightness:
+            return brighten(x, brightness * (2.0 * draws[0] - 1.0))
+        return brighten(x, factor(0, brightness))
+
     # Every operation has its own number, whether it is carried out or not: switching one off does
     # not change what the others draw.
     steps = [
-        (brightness, lambda x: adjust_brightness(x, factor(0, brightness))),
-        (contrast, lambda x: adjust_contrast(x, factor(1, contrast))),
-        (saturation, lambda x: adjust_saturation(x, factor(2, saturation))),
+        (brightness, light),
+        (contrast, lambda x: spread(x, factor(1, contrast))),
+        (saturation, lambda x: saturate(x, factor(2, saturation))),
         (hue, lambda x: random_hue(x, draws[8:], hue)),
     ]
     limit = 2 if num_channels(image) == 1 else 4  # one channel has neither saturation nor hue
@@ -240,24 +292,56 @@ def grayscale(image: tf.Tensor) -> tf.Tensor:
     if channels == 1:
         return image
     # One matrix product mixes and repeats at once; luma weights may sum to a hair above 1.
-    weights = _LUMA if channels == 3 else (1 / channels,) * channels
-    mixing = tf.constant([[weight] * channels for weight in weights])
-    return tf.minimum(tf.reshape(tf.reshape(image, (-1, channels)) @ mixing, tf.shape(image)), 1.0)
+    mixed = tf.reshape(image, (-1, channels)) @ _grey_mixing(channels)
+    return tf.minimum(tf.reshape(mixed, tf.shape(image)), 1.0)
 
 
-def gaussian_blur(image: tf.Tensor, sigma: tf.Tensor, kernel_size: int) -> tf.Tensor:
-    """Separable Gaussian of `sigma` pixels, with zeros outside the image.
+def _grey_weights(channels: int) -> tuple[float, ...]:
+    """What each channel adds to the grey value."""
+    return _LUMA if channels == 3 else (1 / channels,) * channels
 
-    The kernel is cut off at `kernel_size` pixels; an even number is raised by one.
+
+def _grey_mixing(channels: int) -> tf.Tensor:
+    """Matrix `(channels, channels)` that makes the grey image of rows of pixels."""
+    return tf.constant([[weight] * channels for weight in _grey_weights(channels)])
+
+
+PADDINGS = ("zeros", "edge", "reflect")
+
+
+def gaussian_blur(
+    image: tf.Tensor, sigma: tf.Tensor, kernel_size: int, padding: str = "zeros"
+) -> tf.Tensor:
+    """Separable Gaussian of `sigma` pixels.
+
+    The kernel is cut off at `kernel_size` pixels; an even number is raised by one. Outside the
+    image are zeros, the outermost pixels ("edge"), or the mirror image without them ("reflect":
+    c b | a b c; at most height - 1 or width - 1 pixels, the kernel is shortened to that).
     """
-    channels = num_channels(image)
-    radius = kernel_size // 2
+    channels, radius = num_channels(image), kernel_size // 2
+    if padding == "reflect":
+        radius = min(radius, *(side - 1 for side in image.shape[:2] if side))
     offsets = tf.range(-radius, radius + 1, dtype=tf.float32)
     kernel = tf.exp(-tf.square(offsets) / (2.0 * tf.square(sigma)))
     kernel = tf.tile((kernel / tf.reduce_sum(kernel))[:, None], [1, channels])
-    rows = tf.nn.depthwise_conv2d(image[None], kernel[:, None, :, None], [1, 1, 1, 1], "SAME")
-    blurred = tf.nn.depthwise_conv2d(rows, kernel[None, :, :, None], [1, 1, 1, 1], "SAME")[0]
+    mode = "SAME" if padding == "zeros" else "VALID"
+    blurred = image
+    for axis, weights in ((0, kernel[:, None, :, None]), (1, kernel[None, :, :, None])):
+        outer = _extend(blurred, axis, radius, padding)
+        blurred = tf.nn.depthwise_conv2d(outer[None], weights, [1, 1, 1, 1], mode)[0]
     return tf.minimum(blurred, 1.0)
+
+
+def _extend(image: tf.Tensor, axis: int, count: int, padding: str) -> tf.Tensor:
+    """`count` pixels more on both sides of an axis; none for "zeros", which convolutions add."""
+    if padding == "zeros" or count == 0:
+        return image
+    if padding == "reflect":
+        around = [[count, count] if own == axis else [0, 0] for own in range(3)]
+        return tf.raw_ops.MirrorPad(input=image, paddings=around, mode="REFLECT")
+    first, last = (image[:1], image[-1:]) if axis == 0 else (image[:, :1], image[:, -1:])
+    copies = [count if own == axis else 1 for own in range(3)]
+    return tf.concat([tf.tile(first, copies), image, tf.tile(last, copies)], axis)
 
 
 def solarize(image: tf.Tensor, threshold: float) -> tf.Tensor:
