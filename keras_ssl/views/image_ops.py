@@ -10,6 +10,8 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
+from keras_ssl.views import xla
+
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 _CROP_ATTEMPTS = 10  # torchvision's; then a central crop
 
@@ -194,6 +196,48 @@ def adjust_saturation(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
     return tf.raw_ops.AdjustSaturation(images=image, scale=factor)
 
 
+def _contrast_formula(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
+    """`adjust_contrast` written out, for XLA."""
+    mean = tf.reduce_mean(image, axis=(0, 1))
+    return clip(mean + factor * (image - mean))
+
+
+def _saturation_formula(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
+    """`adjust_saturation` of three channels written out, for XLA.
+
+    With V = max and S = (max - min) / max of the channels, a pixel becomes V + (pixel - V) * k with
+    k = min(factor, 1 / S).
+    """
+    value, chroma = _value_and_chroma(*tf.unstack(image, axis=-1))
+    share = tf.minimum(factor, value / tf.maximum(chroma, 1e-7))[..., None]
+    return clip(value[..., None] * (1.0 - share) + image * share)
+
+
+def _hue_formula(image: tf.Tensor, turn: tf.Tensor) -> tf.Tensor:
+    """`rotate_hue` written out without branches, for XLA.
+
+    With the hue h in turns, a channel whose own hue is o (0, 1/3, 2/3) has the value
+    V - C clip(6 d - 1, 0, 1), d the distance of h and o on the circle.
+    """
+    red, green, blue = tf.unstack(image, axis=-1)
+    value, chroma = _value_and_chroma(red, green, blue)
+    is_red, is_green = value == red, value == green
+    side = tf.where(is_red, green - blue, tf.where(is_green, blue - red, red - green))
+    start = tf.where(is_red, 0.0, tf.where(is_green, 1 / 3, 2 / 3))
+    hue = start + side / (6.0 * tf.maximum(chroma, 1e-20)) + turn
+    away = hue[..., None] - tf.constant([0.0, 1 / 3, 2 / 3])
+    away = tf.abs(away - tf.round(away))
+    return value[..., None] - chroma[..., None] * clip(6.0 * away - 1.0)
+
+
+def _value_and_chroma(
+    red: tf.Tensor, green: tf.Tensor, blue: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """The largest of three channels, and by how much it exceeds the smallest."""
+    value = tf.maximum(red, tf.maximum(green, blue))
+    return value, value - tf.minimum(red, tf.minimum(green, blue))
+
+
 def blend_saturation(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
     """Each pixel spread about its grey value, `grey + factor * (pixel - grey)`, cut to [0, 1].
 
@@ -235,6 +279,12 @@ JITTER_FORMS = {
     "torchvision": (adjust_brightness, blend_contrast, blend_saturation),
     "byol": (add_brightness, adjust_contrast, adjust_saturation),
 }
+# What XLA is given in the place of TensorFlow's kernels, which it compiles badly.
+_FORMULAS = {
+    adjust_contrast: _contrast_formula,
+    adjust_saturation: _saturation_formula,
+    rotate_hue: _hue_formula,
+}
 
 
 def random_color_jitter(
@@ -252,29 +302,40 @@ def random_color_jitter(
     U(-a, a); `hue` is a fraction of a full turn, see `random_hue`. `form` is a key of
     `JITTER_FORMS`.
     """
-    draws = uniforms(seed, 8 + num_channels(image))
+    channels = num_channels(image)
+    draws = uniforms(seed, 8 + channels)
     brighten, spread, saturate = JITTER_FORMS[form]
 
-    def factor(index: int, strength: float) -> tf.Tensor:
-        low = max(0.0, 1.0 - strength)
-        return low + (1.0 + strength - low) * draws[index]
+    def between(low: float, high: float, index: int) -> tf.Tensor:
+        return low + (high - low) * draws[index]
 
-    def light(x: tf.Tensor) -> tf.Tensor:
-        if brighten is add_brightness:
-            return brighten(x, brightness * (2.0 * draws[0] - 1.0))
-        return brighten(x, factor(0, brightness))
+    def factor(strength: float, index: int) -> tf.Tensor:
+        return between(max(0.0, 1.0 - strength), 1.0 + strength, index)
 
+    light = factor(brightness, 0)
+    if brighten is add_brightness:
+        light = between(-brightness, brightness, 0)
     # Every operation has its own number, whether it is carried out or not: switching one off does
     # not change what the others draw.
     steps = [
-        (brightness, light),
-        (contrast, lambda x: spread(x, factor(1, contrast))),
-        (saturation, lambda x: saturate(x, factor(2, saturation))),
-        (hue, lambda x: random_hue(x, draws[8:], hue)),
+        (brightness, brighten, light),
+        (contrast, spread, factor(contrast, 1)),
+        (saturation, saturate, factor(saturation, 2)),
+        (hue, rotate_hue, between(-hue, hue, 8)),
     ]
-    limit = 2 if num_channels(image) == 1 else 4  # one channel has neither saturation nor hue
-    steps = [step for strength, step in steps[:limit] if strength > 0]
-    return _in_order(image, steps, tf.argsort(draws[4 : 4 + len(steps)])) if steps else image
+    if channels != 3:  # one channel has neither saturation nor hue; others have `random_hue`
+        shift = (hue, lambda x, gains: random_hue(x, gains, hue), draws[8:])
+        steps = steps[:2] if channels == 1 else [*steps[:3], shift]
+    steps = [step for step in steps if step[0] > 0]
+    if not steps:
+        return image
+    order = tf.argsort(draws[4 : 4 + len(steps)])
+    if channels == 3 and len(steps) > 1 and xla.usable(image):
+        formulas = [_FORMULAS.get(change, change) for _, change, _ in steps]
+        return xla.in_order(image, formulas, tf.stack([own for *_, own in steps]), order)
+    return _in_order(
+        image, [lambda x, c=change, own=own: c(x, own) for _, change, own in steps], order
+    )
 
 
 def _in_order(image: tf.Tensor, steps: list, order: tf.Tensor) -> tf.Tensor:
@@ -323,25 +384,31 @@ def gaussian_blur(
         radius = min(radius, *(side - 1 for side in image.shape[:2] if side))
     offsets = tf.range(-radius, radius + 1, dtype=tf.float32)
     kernel = tf.exp(-tf.square(offsets) / (2.0 * tf.square(sigma)))
-    kernel = tf.tile((kernel / tf.reduce_sum(kernel))[:, None], [1, channels])
-    mode = "SAME" if padding == "zeros" else "VALID"
-    blurred = image
-    for axis, weights in ((0, kernel[:, None, :, None]), (1, kernel[None, :, :, None])):
-        outer = _extend(blurred, axis, radius, padding)
-        blurred = tf.nn.depthwise_conv2d(outer[None], weights, [1, 1, 1, 1], mode)[0]
-    return tf.minimum(blurred, 1.0)
+    kernel /= tf.reduce_sum(kernel)
+    fused = xla.usable(image)
+    for axis in (0, 1):
+        image = _extend(image, axis, radius, padding)
+        if fused:
+            image = xla.correlate(image, kernel, axis)
+        else:
+            weights = tf.tile(kernel[:, None], [1, channels])
+            weights = weights[:, None, :, None] if axis == 0 else weights[None, :, :, None]
+            image = tf.nn.depthwise_conv2d(image[None], weights, [1, 1, 1, 1], "VALID")[0]
+    return tf.minimum(image, 1.0)
 
 
 def _extend(image: tf.Tensor, axis: int, count: int, padding: str) -> tf.Tensor:
-    """`count` pixels more on both sides of an axis; none for "zeros", which convolutions add."""
-    if padding == "zeros" or count == 0:
+    """`count` pixels more on both sides of an axis."""
+    if count == 0:
         return image
+    if padding == "edge":
+        first, last = (image[:1], image[-1:]) if axis == 0 else (image[:, :1], image[:, -1:])
+        copies = [count if own == axis else 1 for own in range(3)]
+        return tf.concat([tf.tile(first, copies), image, tf.tile(last, copies)], axis)
+    around = [[count, count] if own == axis else [0, 0] for own in range(3)]
     if padding == "reflect":
-        around = [[count, count] if own == axis else [0, 0] for own in range(3)]
         return tf.raw_ops.MirrorPad(input=image, paddings=around, mode="REFLECT")
-    first, last = (image[:1], image[-1:]) if axis == 0 else (image[:, :1], image[:, -1:])
-    copies = [count if own == axis else 1 for own in range(3)]
-    return tf.concat([tf.tile(first, copies), image, tf.tile(last, copies)], axis)
+    return tf.pad(image, around)
 
 
 def solarize(image: tf.Tensor, threshold: float) -> tf.Tensor:
