@@ -93,8 +93,8 @@ class BarlowTwins(SSLModel):
         return keras.ops.cast(heads.chain(images, self.backbone, self.projector), "float32")
 
     def default_views(self, image_size):
-        """BYOL's two views, of different strength."""
-        return views.byol(image_size)
+        """BYOL's two views, of different strength, with torchvision's operations."""
+        return views.byol(image_size, form="torchvision")
 
     def default_optimizer(self, total_steps, batch_size):
         """LARS, warmed up over a hundredth of the run (10 of 1000 epochs), cosine to a thousandth.

@@ -121,10 +121,14 @@ class MoCoV3(SSLModel):
         return l2_normalize(heads.chain(images, self.backbone, self.projector))
 
     def default_views(self, image_size):
-        """BYOL's views; above 64 px bilinear crops, for ResNets of 20 % of the area or more."""
+        """BYOL's views with torchvision's operations.
+
+        Above 64 px crops are bilinear, for ResNets of 20 % of the area or more.
+        """
         if is_small(image_size):
-            return views.byol(image_size)
-        return views.byol(image_size, 0.08 if self._is_transformer() else 0.2, "bilinear")
+            return views.byol(image_size, form="torchvision")
+        min_scale = 0.08 if self._is_transformer() else 0.2
+        return views.byol(image_size, min_scale, "bilinear", form="torchvision")
 
     def default_optimizer(self, total_steps, batch_size):
         """Warm-up, then cosine to zero; the authors' settings at 100 epochs (ResNet) and 300 (ViT).

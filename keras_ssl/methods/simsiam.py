@@ -1,9 +1,8 @@
 """SimSiam: predict another view's projection by the same network, with a stop-gradient.
 
 Chen and He 2021, https://arxiv.org/abs/2011.10566 (sections 3 and 4, appendix D for CIFAR-10).
-Departures from the authors' code: the views up to 64 px are those of MoCo's CIFAR-10 demo, whose
-crops begin at 8 % of the area (theirs at 20 %); Dense layers start from Keras' distributions. The
-alternations of section 5 are in `recipes/simsiam_variants.py`.
+Departures from the authors' code: Dense layers start from Keras' distributions. The alternations
+of section 5 are in `recipes/simsiam_variants.py`.
 """
 
 import keras
@@ -85,8 +84,8 @@ class SimSiam(SSLModel):
         return l2_normalize(heads.chain(images, self.backbone, self.projector))
 
     def default_views(self, image_size):
-        """The views of MoCo v2: crop, colour jitter, grey, flip, and above 64 px blur."""
-        return views.moco(image_size, version=2)
+        """The views of MoCo v2 with crops of 20-100 % of the area: up to 64 px without blur."""
+        return views.moco(image_size, version=2, min_scale=0.2)
 
     def default_optimizer(self, total_steps, batch_size):
         """SGD with L2 on all variables, cosine to zero, but a constant rate for the predictor.

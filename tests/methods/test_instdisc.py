@@ -130,9 +130,10 @@ def test_views_are_one_crop_with_colours():
     for size, flips in ((224, True), (32, False)):
         pipeline = views.instdisc(size).view
         kinds = [type(op).__name__ for op in pipeline.ops]
-        expected = ["RandomResizedCrop", "Grayscale", "ColorJitter"]
-        assert kinds == expected + ["HorizontalFlip"] * flips
-        crop, grey, jitter = pipeline.ops[:3]
+        colors = ["Grayscale", "ColorJitter"] if flips else ["ColorJitter", "Grayscale"]
+        assert kinds == ["RandomResizedCrop", *colors] + ["HorizontalFlip"] * flips
+        crop, *colors = pipeline.ops[:3]
+        grey, jitter = colors if flips else colors[::-1]
         assert crop.scale == (0.2, 1.0) and crop.image_size == (size, size) and grey.p == 0.2
         assert jitter.brightness == jitter.contrast == jitter.saturation == jitter.hue == 0.4
         assert jitter.p == 1.0
