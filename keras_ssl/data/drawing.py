@@ -1,4 +1,6 @@
-"""`shapes`: drawn images whose class is the shape, and nothing else."""
+"""`shapes`: drawn images whose class is the shape that is strewn over them, and nothing else."""
+
+import dataclasses
 
 import numpy as np
 
@@ -9,17 +11,16 @@ CLASS_NAMES = (
     "disk",
     "ring",
     "square",
-    "frame",
     "triangle",
     "star",
     "cross",
+    "heart",
     "crescent",
-    "bar",
-    "chevron",
+    "arrow",
+    "hourglass",
 )
-_PARAMETERS = 40  # uniform numbers an image, besides those of its colours
-_COPIES = 4  # of the shape in an image, so that most crops show one
-_CHUNK_PIXELS = 2**21
+_CELLS = 6  # cells a side that are drawn anew; the pattern repeats beyond them
+_CHUNK_PIXELS = 2**20
 
 
 def shapes(
@@ -31,9 +32,11 @@ def shapes(
 ) -> IndexedSource:
     """Source of drawn images of ten shapes, which are their labels.
 
-    Each image shows four copies of one shape. Colours, place, scale, rotation, stripes,
-    background and noise vary, so that neither pixels nor mean colour tell the shape. Image i is a
-    function of (seed, first + i): the same numbers at another size give the same scene.
+    An image is strewn with copies of one shape, each of its own colour, size, place and tilt, on a
+    dark ground: what all parts of an image have in common is the shape, so that methods that tell
+    images apart find it; pixels, mean colours and histograms do not tell it. Shapes stand upright,
+    give or take a tilt. Image i is a function of (seed, first + i): the same numbers at another
+    size give the same scene.
 
     Args:
         size: number of images.
@@ -67,37 +70,117 @@ def draw(
     step = max(1, _CHUNK_PIXELS // (height * width))
     for start in range(0, len(numbers), step):
         part = slice(start, start + step)
-        images[part], labels[part] = _draw_chunk(numbers[part], image_size, seed, channels)
+        scenes, noise = make_scenes(numbers[part], image_size, seed, channels)
+        images[part], labels[part] = render(scenes, image_size, noise), scenes.labels
     return images, labels
 
 
-def _draw_chunk(numbers, image_size, seed, channels):
-    height, width = image_size
+@dataclasses.dataclass
+class Scenes:
+    """What images show, whatever their size; lengths in parts of the shorter side.
+
+    Attributes:
+        labels: the shape, (n,).
+        spacing: side of a cell, of which each holds one copy, (n,).
+        origin: x and y of a corner of the cells, (n, 2).
+        shift: of each row of cells, in cells, (n, cells).
+        turn: of the cells, in full turns, (n,).
+        place: of the copy in its cell, from -1 to 1 in x and y, (n, cells, cells, 2).
+        radius: of the copy, in parts of the cell, (n, cells, cells).
+        tilt: of the copy, in full turns, (n, cells, cells).
+        colours: of the copy, (n, cells, cells, channels).
+        ground: colours of the ground at its four corners, (n, 2, 2, channels).
+        grain: strength of the noise, (n,).
+    """
+
+    labels: np.ndarray
+    spacing: np.ndarray
+    origin: np.ndarray
+    shift: np.ndarray
+    turn: np.ndarray
+    place: np.ndarray
+    radius: np.ndarray
+    tilt: np.ndarray
+    colours: np.ndarray
+    ground: np.ndarray
+    grain: np.ndarray
+
+
+def make_scenes(numbers, image_size, seed, channels):
+    """The `Scenes` of the given numbers, and noise in [-1, 1) of the images' size."""
     generators = [np.random.default_rng((seed, int(number))) for number in numbers]
-    draws = np.array([rng.random(_PARAMETERS, np.float32) for rng in generators])
-    colours = np.array([rng.random((4 + _COPIES, channels), np.float32) for rng in generators])
-    noise = np.array(
-        [rng.integers(-128, 128, (height, width), np.int8) for rng in generators], np.float32
+    # The order of these draws is the data set: a new one goes before the noise, or every image
+    # changes. The noise depends on the images' size, and comes last.
+    whole = np.array([rng.random(8, np.float32) for rng in generators])
+    rows = np.array([rng.random(_CELLS, np.float32) for rng in generators])
+    cells = np.array([rng.random((_CELLS, _CELLS, 4), np.float32) for rng in generators])
+    colours = np.array([rng.random((_CELLS, _CELLS, channels), np.float32) for rng in generators])
+    ground = np.array([rng.random((5, channels), np.float32) for rng in generators])
+    noise = np.array([rng.integers(-128, 128, image_size, np.int8) for rng in generators])
+    tilt = whole[:, 5] - 0.5
+    scenes = Scenes(
+        labels=(whole[:, 0] * len(CLASS_NAMES)).astype(np.int64),
+        spacing=0.28 + 0.12 * whole[:, 1],
+        origin=whole[:, 2:4],
+        shift=rows,
+        turn=0.12 * (whole[:, 4] - 0.5),
+        place=2 * cells[..., :2] - 1,
+        radius=0.36 + 0.08 * whole[:, 7, None, None] + 0.08 * cells[..., 2],
+        tilt=0.1 * tilt[:, None, None] + 0.08 * (cells[..., 3] - 0.5),
+        colours=_bright(colours),
+        ground=_dark(ground),
+        grain=0.08 * whole[:, 6],
     )
-    # The order of these draws is the data set: a new one goes to the end, or every image changes.
-    p = iter(draws.T[:, :, None, None])
-    labels = (next(p)[:, 0, 0] * len(CLASS_NAMES)).astype(np.int64)
+    return scenes, noise / np.float32(128)
+
+
+def _bright(draws):
+    """Colours of which one channel at least is bright."""
+    span = draws.max(-1, keepdims=True) - draws.min(-1, keepdims=True)
+    vivid = (draws - draws.min(-1, keepdims=True)) / np.maximum(span, 1e-6)
+    if draws.shape[-1] == 1:
+        return 0.55 + 0.45 * draws
+    return 0.35 + 0.65 * (0.8 * vivid + 0.2 * draws)
+
+
+def _dark(draws):
+    base = 0.08 + 0.2 * draws[:, :1]
+    return (base + 0.1 * (draws[:, 1:] - 0.5)).clip(0, 1).reshape(-1, 2, 2, draws.shape[-1])
+
+
+def render(scenes: Scenes, image_size: tuple[int, int], noise: np.ndarray) -> np.ndarray:
+    """Images (uint8) of `scenes`; `noise` is (n, height, width) in [-1, 1)."""
+    height, width = image_size
     shorter = min(height, width)
     y = ((np.arange(height, dtype=np.float32) + 0.5) - height / 2)[None, :, None] / shorter
     x = ((np.arange(width, dtype=np.float32) + 0.5) - width / 2)[None, None, :] / shorter
-    ground = 0.35 + 0.3 * colours[:, :4]
-    image = _texture(x, y, p, ground)
-    for copy in range(_COPIES):
-        radius = 0.1 + 0.18 * next(p)
-        column, row = copy % 2 - 0.5, copy // 2 - 0.5  # each in its quarter, more or less
-        left = 0.5 * column + 0.3 * (next(p) - 0.5)
-        top = 0.5 * row + 0.3 * (next(p) - 0.5)
-        u, v = _turned(x - left, y - top, next(p))
-        distance = _distances(u / radius, v / radius, labels) * radius * shorter  # pixels
-        mask = np.clip(0.5 - distance, 0, 1)[..., None]
-        image += mask * (_apart(colours[:, 4 + copy], ground)[:, None, None] - image)
-    image += (noise / 128 * 0.06 * next(p))[..., None]
-    return np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8), labels
+    spacing = _wide(scenes.spacing)
+    a, b = _turned(x, y, _wide(scenes.turn))
+    a, b = a / spacing + _wide(scenes.origin[:, 0]), b / spacing + _wide(scenes.origin[:, 1])
+    first = np.arange(len(a), dtype=np.int32)[:, None, None] * _CELLS
+    row = np.floor(b)
+    line = first + row.astype(np.int32) % _CELLS
+    a += scenes.shift.ravel()[line]
+    column = np.floor(a)
+    cell = line * _CELLS + column.astype(np.int32) % _CELLS
+    a, b = a - column - 0.5, b - row - 0.5
+    radius = scenes.radius.ravel()[cell]
+    slack = np.maximum(0.5 - radius, 0)
+    place = scenes.place.reshape(-1, 2)
+    a, b = a - slack * place[:, 0][cell], b - slack * place[:, 1][cell]
+    turn = scenes.tilt - scenes.turn[:, None, None]
+    cosine, sine = np.cos(2 * np.pi * turn).ravel()[cell], np.sin(2 * np.pi * turn).ravel()[cell]
+    u, v = (a * cosine + b * sine) / radius, (b * cosine - a * sine) / radius
+    distance = _distances(u, v, scenes.labels) * radius * spacing * shorter  # pixels
+    mask = np.clip(0.5 - distance, 0, 1)[..., None]
+    image = _gradient(x, y, scenes.ground)
+    image += mask * (scenes.colours.reshape(-1, image.shape[-1])[cell] - image)
+    image += noise[..., None] * _wide(scenes.grain)[..., None]
+    return np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
+
+
+def _wide(values):
+    return values[:, None, None]
 
 
 def _turned(x, y, turn):
@@ -106,21 +189,11 @@ def _turned(x, y, turn):
     return x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
 
 
-def _texture(x, y, p, corners):
-    """A colour for each corner, blended between them, and faint stripes of a random direction."""
+def _gradient(x, y, corners):
+    """The colours of the corners, blended between them."""
     right, low = np.clip(x + 0.5, 0, 1)[..., None], np.clip(y + 0.5, 0, 1)[..., None]
-    corner = iter(corners.transpose(1, 0, 2)[:, :, None, None])
-    upper = next(corner) * (1 - right) + next(corner) * right
-    lower = next(corner) * (1 - right) + next(corner) * right
-    across, _ = _turned(x, y, next(p))
-    stripes = np.sin(2 * np.pi * (across * (2 + 6 * next(p)) + next(p)))
-    return upper * (1 - low) + lower * low + 0.06 * (next(p) * stripes)[..., None]
-
-
-def _apart(figure, ground):
-    """A light or dark colour with a tint, well apart from the ground."""
-    light = figure[:, :1] > 0.5
-    return np.where(light, 0.75, 0.05) + 0.2 * figure
+    (a, b), (c, d) = corners[:, :, :, None, None].transpose(1, 2, 0, 3, 4, 5)
+    return (a * (1 - right) + b * right) * (1 - low) + (c * (1 - right) + d * right) * low
 
 
 def _distances(u, v, labels):
@@ -140,30 +213,43 @@ def _disk(u, v, radius=1.0):
     return np.hypot(u, v) - radius
 
 
-def _triangle(u, v):
-    return np.maximum(np.abs(u) * 0.866 + v * 0.5, -v) - 0.5
+def _triangle(u, v, inner=0.5):
+    """Tip up; `inner` is the radius of the circle in it."""
+    return np.maximum(np.abs(u) * 0.866 - v * 0.5, v) - inner
 
 
-def _star(u, v):
+def _star(u, v, tip_radius=1.0, inner=0.45):
     """Five points: the angle folded into a tenth of a turn, and one straight edge there."""
-    angle = np.abs(np.mod(np.arctan2(v, u), 2 * np.pi / 5) - np.pi / 5)
+    u, v = u / tip_radius, v / tip_radius
+    angle = np.abs(np.mod(np.arctan2(u, -v), 2 * np.pi / 5) - np.pi / 5)
     a, b = np.hypot(u, v) * np.cos(angle), np.hypot(u, v) * np.sin(angle)
-    inner, tip = 0.42, np.array([np.cos(np.pi / 5), np.sin(np.pi / 5)])
-    normal = np.array([tip[1], inner - tip[0]]) / np.hypot(tip[1], inner - tip[0])
-    return (a - inner) * normal[0] + b * normal[1]
+    tip = np.array([np.cos(np.pi / 5), np.sin(np.pi / 5)], np.float32)
+    normal = np.array([tip[1], inner - tip[0]], np.float32) / np.hypot(tip[1], inner - tip[0])
+    return ((a - inner) * normal[0] + b * normal[1]) * tip_radius
 
 
+def _heart(u, v, half=0.65):
+    """A square on its corner, and a half disk on each of its upper sides."""
+    v = v - 0.07
+    diamond = (np.abs(u) + np.abs(v) - half) * 0.7071
+    return np.minimum(diamond, _disk(np.abs(u) - half / 2, v + half / 2, half * 0.7071))
+
+
+def _arrow(u, v):
+    head = np.maximum(np.abs(u) * 0.78 - (v + 1) * 0.62, v - 0.08)
+    return np.minimum(head, _box(u, v - 0.5, 0.3, 0.5))
+
+
+# All have nearly the same area, so that the share of the ground does not tell them.
 _SHAPES = {
-    "disk": lambda u, v: _disk(u, v, 0.9),
-    "ring": lambda u, v: np.abs(_disk(u, v, 0.75)) - 0.22,
-    "square": lambda u, v: _box(u, v, 0.75, 0.75),
-    "frame": lambda u, v: np.abs(_box(u, v, 0.65, 0.65)) - 0.18,
-    "triangle": _triangle,
-    "star": _star,
-    "cross": lambda u, v: np.minimum(_box(u, v, 0.95, 0.27), _box(u, v, 0.27, 0.95)),
-    "crescent": lambda u, v: np.maximum(_disk(u, v, 0.95), -_disk(u - 0.5, v, 0.75)),
-    "bar": lambda u, v: _box(u, v, 1.0, 0.25),
-    "chevron": lambda u, v: np.minimum(
-        _box(u - 0.1, v + 0.55, 0.8, 0.25), _box(u + 0.45, v - 0.05, 0.25, 0.8)
-    ),
+    "disk": lambda u, v: _disk(u, v, 0.7),
+    "ring": lambda u, v: np.abs(_disk(u, v, 0.7)) - 0.175,
+    "square": lambda u, v: _box(u, v, 0.62, 0.62),
+    "triangle": lambda u, v: _triangle(u, v - 0.17, 0.54),
+    "star": lambda u, v: _star(u, v - 0.05, 1.1, 0.43),
+    "cross": lambda u, v: np.minimum(_box(u, v, 0.88, 0.25), _box(u, v, 0.25, 0.88)),
+    "heart": _heart,
+    "crescent": lambda u, v: np.maximum(_disk(u, v, 0.95), -_disk(u - 0.45, v + 0.2, 0.72)),
+    "arrow": _arrow,
+    "hourglass": lambda u, v: np.maximum((np.abs(u) - 0.93 * np.abs(v) - 0.1) * 0.73, np.abs(v) - 0.8),
 }
