@@ -10,7 +10,6 @@ from keras_ssl.data.indexed import IndexedSource
 CLASS_NAMES = (
     "disk",
     "ring",
-    "square",
     "triangle",
     "star",
     "cross",
@@ -18,6 +17,7 @@ CLASS_NAMES = (
     "crescent",
     "arrow",
     "hourglass",
+    "chevron",
 )
 _CELLS = 6  # cells a side that are drawn anew; the pattern repeats beyond them
 _CHUNK_PIXELS = 2**20
@@ -120,16 +120,16 @@ def make_scenes(numbers, image_size, seed, channels):
     tilt = whole[:, 5] - 0.5
     scenes = Scenes(
         labels=(whole[:, 0] * len(CLASS_NAMES)).astype(np.int64),
-        spacing=0.28 + 0.12 * whole[:, 1],
+        spacing=0.29 + 0.12 * whole[:, 1],
         origin=whole[:, 2:4],
         shift=rows,
-        turn=0.12 * (whole[:, 4] - 0.5),
+        turn=whole[:, 4],
         place=2 * cells[..., :2] - 1,
-        radius=0.36 + 0.08 * whole[:, 7, None, None] + 0.08 * cells[..., 2],
+        radius=0.38 + 0.06 * whole[:, 7, None, None] + 0.05 * cells[..., 2],
         tilt=0.1 * tilt[:, None, None] + 0.08 * (cells[..., 3] - 0.5),
         colours=_bright(colours),
         ground=_dark(ground),
-        grain=0.08 * whole[:, 6],
+        grain=0.05 * whole[:, 6],
     )
     return scenes, noise / np.float32(128)
 
@@ -144,8 +144,8 @@ def _bright(draws):
 
 
 def _dark(draws):
-    base = 0.08 + 0.2 * draws[:, :1]
-    return (base + 0.1 * (draws[:, 1:] - 0.5)).clip(0, 1).reshape(-1, 2, 2, draws.shape[-1])
+    base = 0.08 + 0.15 * draws[:, :1]
+    return (base + 0.08 * (draws[:, 1:] - 0.5)).clip(0, 1).reshape(-1, 2, 2, draws.shape[-1])
 
 
 def render(scenes: Scenes, image_size: tuple[int, int], noise: np.ndarray) -> np.ndarray:
@@ -244,12 +244,12 @@ def _arrow(u, v):
 _SHAPES = {
     "disk": lambda u, v: _disk(u, v, 0.7),
     "ring": lambda u, v: np.abs(_disk(u, v, 0.7)) - 0.175,
-    "square": lambda u, v: _box(u, v, 0.62, 0.62),
     "triangle": lambda u, v: _triangle(u, v - 0.17, 0.54),
     "star": lambda u, v: _star(u, v - 0.05, 1.1, 0.43),
-    "cross": lambda u, v: np.minimum(_box(u, v, 0.88, 0.25), _box(u, v, 0.25, 0.88)),
+    "cross": lambda u, v: np.minimum(_box(u, v, 0.96, 0.225), _box(u, v, 0.225, 0.96)),
     "heart": _heart,
-    "crescent": lambda u, v: np.maximum(_disk(u, v, 0.95), -_disk(u - 0.45, v + 0.2, 0.72)),
+    "crescent": lambda u, v: np.maximum(_disk(u + 0.1, v, 0.92), -_disk(u - 0.37, v + 0.2, 0.65)),
     "arrow": _arrow,
-    "hourglass": lambda u, v: np.maximum((np.abs(u) - 0.93 * np.abs(v) - 0.1) * 0.73, np.abs(v) - 0.8),
+    "hourglass": lambda u, v: np.maximum((np.abs(u) - 0.64 * np.abs(v) - 0.21) * 0.84, np.abs(v) - 0.8),
+    "chevron": lambda u, v: np.maximum(np.abs(v - 0.9 * np.abs(u) + 0.42) * 0.743 - 0.29, _disk(u, v, 1.1)),
 }
