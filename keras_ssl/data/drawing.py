@@ -1,4 +1,4 @@
-"""`shapes`: drawn images whose class is the shape that is strewn over them, and nothing else."""
+"""`shapes`: drawn images whose class is the shape strewn over them, and nothing else."""
 
 import dataclasses
 
@@ -19,7 +19,7 @@ CLASS_NAMES = (
     "hourglass",
     "chevron",
 )
-_CELLS = 6  # cells a side that are drawn anew; the pattern repeats beyond them
+_CELLS = 6  # rows and columns of cells that are drawn at random; the pattern repeats beyond them
 _CHUNK_PIXELS = 2**20
 
 
@@ -32,11 +32,11 @@ def shapes(
 ) -> IndexedSource:
     """Source of drawn images of ten shapes, which are their labels.
 
-    An image is strewn with copies of one shape, each of its own colour, size, place and tilt, on a
-    dark ground: what all parts of an image have in common is the shape, so that methods that tell
-    images apart find it; pixels, mean colours and histograms do not tell it. Shapes stand upright,
-    give or take a tilt. Image i is a function of (seed, first + i): the same numbers at another
-    size give the same scene.
+    An image is strewn with copies of one shape on a dark ground. Each copy has its own colour,
+    size, place and tilt (up to 32 degrees from upright), so that two crops of an image have little
+    but the shape in common: methods that tell images apart find it. Pixels, mean colours and
+    histograms do not tell it. Image i is a function of (seed, first + i): the same numbers at
+    another size give the same scene.
 
     Args:
         size: number of images.
@@ -75,21 +75,24 @@ def draw(
     return images, labels
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class Scenes:
-    """What images show, whatever their size; lengths in parts of the shorter side.
+    """What n images show, whatever their size.
+
+    The plane is cut into square cells, a copy of the shape in each. Lengths are parts of the
+    image's shorter side where nothing else is said, angles full turns.
 
     Attributes:
         labels: the shape, (n,).
-        spacing: side of a cell, of which each holds one copy, (n,).
-        origin: x and y of a corner of the cells, (n, 2).
-        shift: of each row of cells, in cells, (n, cells).
-        turn: of the cells, in full turns, (n,).
+        spacing: side of a cell, (n,).
+        origin: x and y of the cells' corner, in cells, (n, 2).
+        shift: of each row of cells along itself, in cells, (n, cells).
+        turn: of the cells, but not of the copies in them, (n,).
         place: of the copy in its cell, from -1 to 1 in x and y, (n, cells, cells, 2).
-        radius: of the copy, in parts of the cell, (n, cells, cells).
-        tilt: of the copy, in full turns, (n, cells, cells).
+        radius: of the copy, in cells, at most 0.5, (n, cells, cells).
+        tilt: of the copy, (n, cells, cells).
         colours: of the copy, (n, cells, cells, channels).
-        ground: colours of the ground at its four corners, (n, 2, 2, channels).
+        ground: colours at the corners of the image, (n, 2, 2, channels).
         grain: strength of the noise, (n,).
     """
 
@@ -107,45 +110,41 @@ class Scenes:
 
 
 def make_scenes(numbers, image_size, seed, channels):
-    """The `Scenes` of the given numbers, and noise in [-1, 1) of the images' size."""
+    """The `Scenes` of the given numbers, and noise in [-1, 1) for images of that size."""
     generators = [np.random.default_rng((seed, int(number))) for number in numbers]
-    # The order of these draws is the data set: a new one goes before the noise, or every image
-    # changes. The noise depends on the images' size, and comes last.
-    whole = np.array([rng.random(8, np.float32) for rng in generators])
-    rows = np.array([rng.random(_CELLS, np.float32) for rng in generators])
-    cells = np.array([rng.random((_CELLS, _CELLS, 4), np.float32) for rng in generators])
-    colours = np.array([rng.random((_CELLS, _CELLS, channels), np.float32) for rng in generators])
-    ground = np.array([rng.random((5, channels), np.float32) for rng in generators])
+
+    def uniform(*shape):
+        return np.array([rng.random(shape, np.float32) for rng in generators])
+
+    # The order of these draws is the data set: change it, and every image changes. The noise alone
+    # depends on the size of the images, and so comes last.
+    whole, shift = uniform(8), uniform(_CELLS)
+    cells, colours = uniform(_CELLS, _CELLS, 4), uniform(_CELLS, _CELLS, channels)
+    darkness, ground = 0.06 + 0.22 * uniform(1, 1, 1), uniform(2, 2, channels)
     noise = np.array([rng.integers(-128, 128, image_size, np.int8) for rng in generators])
-    tilt = whole[:, 5] - 0.5
     scenes = Scenes(
         labels=(whole[:, 0] * len(CLASS_NAMES)).astype(np.int64),
-        spacing=0.29 + 0.12 * whole[:, 1],
+        spacing=0.29 + 0.13 * whole[:, 1],
         origin=whole[:, 2:4],
-        shift=rows,
+        shift=shift,
         turn=whole[:, 4],
         place=2 * cells[..., :2] - 1,
-        radius=0.38 + 0.06 * whole[:, 7, None, None] + 0.05 * cells[..., 2],
-        tilt=0.1 * tilt[:, None, None] + 0.08 * (cells[..., 3] - 0.5),
-        colours=_bright(colours),
-        ground=_dark(ground),
-        grain=0.05 * whole[:, 6],
+        radius=0.37 + 0.06 * whole[:, 5, None, None] + 0.05 * cells[..., 2],
+        tilt=0.1 * (whole[:, 6, None, None] - 0.5) + 0.08 * (cells[..., 3] - 0.5),
+        colours=_vivid(colours),
+        ground=(darkness + 0.12 * (ground - 0.5)).clip(0, 1),
+        grain=0.05 * whole[:, 7],
     )
     return scenes, noise / np.float32(128)
 
 
-def _bright(draws):
-    """Colours of which one channel at least is bright."""
-    span = draws.max(-1, keepdims=True) - draws.min(-1, keepdims=True)
-    vivid = (draws - draws.min(-1, keepdims=True)) / np.maximum(span, 1e-6)
+def _vivid(draws):
+    """Saturated colours, far lighter than the ground in one channel at least."""
     if draws.shape[-1] == 1:
         return 0.55 + 0.45 * draws
-    return 0.35 + 0.65 * (0.8 * vivid + 0.2 * draws)
-
-
-def _dark(draws):
-    base = 0.08 + 0.15 * draws[:, :1]
-    return (base + 0.08 * (draws[:, 1:] - 0.5)).clip(0, 1).reshape(-1, 2, 2, draws.shape[-1])
+    least, most = draws.min(-1, keepdims=True), draws.max(-1, keepdims=True)
+    saturated = (draws - least) / np.maximum(most - least, 1e-6)
+    return 0.25 + 0.75 * (0.8 * saturated + 0.2 * draws)
 
 
 def render(scenes: Scenes, image_size: tuple[int, int], noise: np.ndarray) -> np.ndarray:
@@ -154,33 +153,29 @@ def render(scenes: Scenes, image_size: tuple[int, int], noise: np.ndarray) -> np
     shorter = min(height, width)
     y = ((np.arange(height, dtype=np.float32) + 0.5) - height / 2)[None, :, None] / shorter
     x = ((np.arange(width, dtype=np.float32) + 0.5) - width / 2)[None, None, :] / shorter
-    spacing = _wide(scenes.spacing)
-    a, b = _turned(x, y, _wide(scenes.turn))
-    a, b = a / spacing + _wide(scenes.origin[:, 0]), b / spacing + _wide(scenes.origin[:, 1])
-    first = np.arange(len(a), dtype=np.int32)[:, None, None] * _CELLS
+    spacing, origin, turn = (
+        values[:, None, None] for values in (scenes.spacing, scenes.origin, scenes.turn)
+    )
+    # Which cell each pixel is in, and where in the cell; no copy leaves its cell.
+    a, b = _turned(x, y, turn)
+    a, b = a / spacing + origin[..., 0], b / spacing + origin[..., 1]
     row = np.floor(b)
-    line = first + row.astype(np.int32) % _CELLS
+    line = np.arange(len(b), dtype=np.int32)[:, None, None] * _CELLS + row.astype(np.int32) % _CELLS
     a += scenes.shift.ravel()[line]
     column = np.floor(a)
     cell = line * _CELLS + column.astype(np.int32) % _CELLS
-    a, b = a - column - 0.5, b - row - 0.5
     radius = scenes.radius.ravel()[cell]
-    slack = np.maximum(0.5 - radius, 0)
-    place = scenes.place.reshape(-1, 2)
-    a, b = a - slack * place[:, 0][cell], b - slack * place[:, 1][cell]
-    turn = scenes.tilt - scenes.turn[:, None, None]
-    cosine, sine = np.cos(2 * np.pi * turn).ravel()[cell], np.sin(2 * np.pi * turn).ravel()[cell]
-    u, v = (a * cosine + b * sine) / radius, (b * cosine - a * sine) / radius
-    distance = _distances(u, v, scenes.labels) * radius * spacing * shorter  # pixels
-    mask = np.clip(0.5 - distance, 0, 1)[..., None]
-    image = _gradient(x, y, scenes.ground)
+    place = ((0.5 - scenes.radius[..., None]) * scenes.place).reshape(-1, 2)
+    a, b = a - column - 0.5 - place[:, 0][cell], b - row - 0.5 - place[:, 1][cell]
+    angle = 2 * np.pi * (scenes.tilt - turn)
+    cosine, sine = (np.cos(angle) / scenes.radius).ravel(), (np.sin(angle) / scenes.radius).ravel()
+    cosine, sine = cosine[cell], sine[cell]
+    distance = _distances(a * cosine + b * sine, b * cosine - a * sine, scenes.labels)
+    mask = np.clip(0.5 - distance * radius * spacing * shorter, 0, 1)[..., None]  # in pixels
+    image = _blended(x, y, scenes.ground)
     image += mask * (scenes.colours.reshape(-1, image.shape[-1])[cell] - image)
-    image += noise[..., None] * _wide(scenes.grain)[..., None]
+    image += (noise * scenes.grain[:, None, None])[..., None]
     return np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
-
-
-def _wide(values):
-    return values[:, None, None]
 
 
 def _turned(x, y, turn):
@@ -189,10 +184,10 @@ def _turned(x, y, turn):
     return x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
 
 
-def _gradient(x, y, corners):
+def _blended(x, y, corners):
     """The colours of the corners, blended between them."""
     right, low = np.clip(x + 0.5, 0, 1)[..., None], np.clip(y + 0.5, 0, 1)[..., None]
-    (a, b), (c, d) = corners[:, :, :, None, None].transpose(1, 2, 0, 3, 4, 5)
+    (a, b), (c, d) = corners.transpose(1, 2, 0, 3)[..., None, None, :]
     return (a * (1 - right) + b * right) * (1 - low) + (c * (1 - right) + d * right) * low
 
 
@@ -209,30 +204,34 @@ def _box(u, v, half_width, half_height):
     return np.maximum(np.abs(u) - half_width, np.abs(v) - half_height)
 
 
-def _disk(u, v, radius=1.0):
+def _disk(u, v, radius):
     return np.hypot(u, v) - radius
 
 
-def _triangle(u, v, inner=0.5):
-    """Tip up; `inner` is the radius of the circle in it."""
-    return np.maximum(np.abs(u) * 0.866 - v * 0.5, v) - inner
+def _triangle(u, v):
+    return np.maximum(np.abs(u) * 0.866 - v * 0.5, v) - 0.54
 
 
-def _star(u, v, tip_radius=1.0, inner=0.45):
+def _star(u, v, inner=0.43, tip=1.1):
     """Five points: the angle folded into a tenth of a turn, and one straight edge there."""
-    u, v = u / tip_radius, v / tip_radius
+    u, v = u / tip, v / tip
     angle = np.abs(np.mod(np.arctan2(u, -v), 2 * np.pi / 5) - np.pi / 5)
-    a, b = np.hypot(u, v) * np.cos(angle), np.hypot(u, v) * np.sin(angle)
-    tip = np.array([np.cos(np.pi / 5), np.sin(np.pi / 5)], np.float32)
-    normal = np.array([tip[1], inner - tip[0]], np.float32) / np.hypot(tip[1], inner - tip[0])
-    return ((a - inner) * normal[0] + b * normal[1]) * tip_radius
+    length = np.hypot(u, v)
+    end = np.array([np.cos(np.pi / 5), np.sin(np.pi / 5)], np.float32)
+    normal = np.array([end[1], inner - end[0]], np.float32)
+    normal *= tip / np.hypot(*normal)
+    return (length * np.cos(angle) - inner) * normal[0] + length * np.sin(angle) * normal[1]
 
 
 def _heart(u, v, half=0.65):
-    """A square on its corner, and a half disk on each of its upper sides."""
-    v = v - 0.07
-    diamond = (np.abs(u) + np.abs(v) - half) * 0.7071
-    return np.minimum(diamond, _disk(np.abs(u) - half / 2, v + half / 2, half * 0.7071))
+    """A square on its corner, and half a disk on each of its upper sides."""
+    u, v = np.abs(u), v - 0.07
+    side = half * 0.7071
+    return np.minimum((u + np.abs(v) - half) * 0.7071, _disk(u - half / 2, v + half / 2, side))
+
+
+def _crescent(u, v):
+    return np.maximum(_disk(u + 0.1, v, 0.92), -_disk(u - 0.37, v + 0.2, 0.65))
 
 
 def _arrow(u, v):
@@ -240,16 +239,24 @@ def _arrow(u, v):
     return np.minimum(head, _box(u, v - 0.5, 0.3, 0.5))
 
 
-# All have nearly the same area, so that the share of the ground does not tell them.
+def _hourglass(u, v):
+    return np.maximum((np.abs(u) - 0.64 * np.abs(v) - 0.21) * 0.84, np.abs(v) - 0.8)
+
+
+def _chevron(u, v):
+    return np.maximum(np.abs(v - 0.9 * np.abs(u) + 0.42) * 0.743 - 0.29, _disk(u, v, 1.1))
+
+
+# Upright, y down, of nearly the same area: else the share of the ground would tell them.
 _SHAPES = {
     "disk": lambda u, v: _disk(u, v, 0.7),
     "ring": lambda u, v: np.abs(_disk(u, v, 0.7)) - 0.175,
-    "triangle": lambda u, v: _triangle(u, v - 0.17, 0.54),
-    "star": lambda u, v: _star(u, v - 0.05, 1.1, 0.43),
+    "triangle": _triangle,
+    "star": _star,
     "cross": lambda u, v: np.minimum(_box(u, v, 0.96, 0.225), _box(u, v, 0.225, 0.96)),
     "heart": _heart,
-    "crescent": lambda u, v: np.maximum(_disk(u + 0.1, v, 0.92), -_disk(u - 0.37, v + 0.2, 0.65)),
+    "crescent": _crescent,
     "arrow": _arrow,
-    "hourglass": lambda u, v: np.maximum((np.abs(u) - 0.64 * np.abs(v) - 0.21) * 0.84, np.abs(v) - 0.8),
-    "chevron": lambda u, v: np.maximum(np.abs(v - 0.9 * np.abs(u) + 0.42) * 0.743 - 0.29, _disk(u, v, 1.1)),
+    "hourglass": _hourglass,
+    "chevron": _chevron,
 }
