@@ -14,7 +14,7 @@ CLASS_NAMES = (
     "star",
     "cross",
     "heart",
-    "crescent",
+    "bar",
     "arrow",
     "hourglass",
     "chevron",
@@ -119,29 +119,29 @@ def make_scenes(numbers, image_size, seed, channels):
     # The order of these draws is the data set: change it, and every image changes. The noise alone
     # depends on the size of the images, and so comes last.
     whole, shift = uniform(8), uniform(_CELLS)
-    cells, colours = uniform(_CELLS, _CELLS, 4), uniform(_CELLS, _CELLS, channels)
-    darkness, ground = 0.06 + 0.22 * uniform(1, 1, 1), uniform(2, 2, channels)
+    cells, colours = uniform(_CELLS, _CELLS, 5), uniform(_CELLS, _CELLS, channels)
+    darkness, ground = 0.08 + 0.12 * uniform(1, 1, 1), uniform(2, 2, channels)
     noise = np.array([rng.integers(-128, 128, image_size, np.int8) for rng in generators])
     scenes = Scenes(
         labels=(whole[:, 0] * len(CLASS_NAMES)).astype(np.int64),
-        spacing=0.29 + 0.13 * whole[:, 1],
+        spacing=0.28 + 0.13 * whole[:, 1],
         origin=whole[:, 2:4],
         shift=shift,
         turn=whole[:, 4],
         place=2 * cells[..., :2] - 1,
-        radius=0.37 + 0.06 * whole[:, 5, None, None] + 0.05 * cells[..., 2],
+        radius=0.36 + 0.06 * whole[:, 5, None, None] + 0.05 * cells[..., 2],
         tilt=0.1 * (whole[:, 6, None, None] - 0.5) + 0.08 * (cells[..., 3] - 0.5),
-        colours=_vivid(colours),
-        ground=(darkness + 0.12 * (ground - 0.5)).clip(0, 1),
+        colours=_vivid(colours) * (0.65 + 0.35 * cells[..., 4:]),
+        ground=(darkness + 0.08 * (ground - 0.5)).clip(0, 1),
         grain=0.05 * whole[:, 7],
     )
     return scenes, noise / np.float32(128)
 
 
 def _vivid(draws):
-    """Saturated colours, far lighter than the ground in one channel at least."""
+    """Saturated colours, with one channel at least near 1."""
     if draws.shape[-1] == 1:
-        return 0.55 + 0.45 * draws
+        return 0.7 + 0.3 * draws
     least, most = draws.min(-1, keepdims=True), draws.max(-1, keepdims=True)
     saturated = (draws - least) / np.maximum(most - least, 1e-6)
     return 0.25 + 0.75 * (0.8 * saturated + 0.2 * draws)
@@ -230,10 +230,6 @@ def _heart(u, v, half=0.65):
     return np.minimum((u + np.abs(v) - half) * 0.7071, _disk(u - half / 2, v + half / 2, side))
 
 
-def _crescent(u, v):
-    return np.maximum(_disk(u + 0.1, v, 0.92), -_disk(u - 0.37, v + 0.2, 0.65))
-
-
 def _arrow(u, v):
     head = np.maximum(np.abs(u) * 0.78 - (v + 1) * 0.62, v - 0.08)
     return np.minimum(head, _box(u, v - 0.5, 0.3, 0.5))
@@ -255,7 +251,7 @@ _SHAPES = {
     "star": _star,
     "cross": lambda u, v: np.minimum(_box(u, v, 0.96, 0.225), _box(u, v, 0.225, 0.96)),
     "heart": _heart,
-    "crescent": _crescent,
+    "bar": lambda u, v: _box(u, v, 0.375, 1.02),
     "arrow": _arrow,
     "hourglass": _hourglass,
     "chevron": _chevron,
