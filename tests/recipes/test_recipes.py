@@ -46,6 +46,16 @@ def test_command(tmp_path):
     assert rows(tmp_path / "run")[-1]["epoch"] == "2" and "linear probe" in result.stdout
 
 
+@pytest.mark.slow
+def test_the_demo_finds_the_shapes(tmp_path):
+    """The preset of `make demo`: the trained encoder knows the shapes, the random one does not."""
+    _runner.run(simclr.RECIPE, _runner.configure(simclr.RECIPE, "shapes"), tmp_path / "run")
+    figures = json.loads((tmp_path / "run" / "result.json").read_text())["figures"]
+    assert float(figures["kNN, random encoder"]) < 0.5
+    assert float(figures["kNN, trained encoder"]) >= 0.85
+    assert figures["collapse monitor"] == "healthy"
+
+
 def test_a_study_keeps_its_number_format():
     keras.config.set_dtype_policy("mixed_bfloat16")
     _runner.clear_session()
