@@ -132,7 +132,7 @@ class BiGAN(SSLModel):
         noise = {"latent_noise": {"distribution": "normal", "shape": (self.latent_dim,)}}
         return views.WithNoise(views.plain(image_size), noise)
 
-    def default_optimizer(self, total_steps, batch_size):
+    def paper_optimizer(self, total_steps, batch_size):
         """Adam at 2e-4 with beta_1 = 0.5 for both players (the authors' command), constant."""
         return optimizers.Players(
             discriminator=keras.optimizers.Adam(2e-4, beta_1=0.5),

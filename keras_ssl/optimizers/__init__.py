@@ -8,6 +8,7 @@ from keras_ssl.optimizers.lars import LARS
 from keras_ssl.optimizers.players import Players, accumulation, each, inner
 from keras_ssl.optimizers.schedules import WarmupCosine, WarmupDrops, cosine_momentum
 from keras_ssl.optimizers.sgd import LARC, SGD
+from keras_ssl.optimizers.short_run import ShortRun, by_epochs
 
 __all__ = [
     "Adam",
@@ -15,9 +16,11 @@ __all__ = [
     "LARS",
     "Players",
     "SGD",
+    "ShortRun",
     "WarmupCosine",
     "WarmupDrops",
     "accumulation",
+    "by_epochs",
     "cosine_momentum",
     "each",
     "inner",

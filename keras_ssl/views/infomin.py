@@ -18,7 +18,7 @@ def infomin(image_size: int | Sequence[int], grid: int | None = None) -> TwoView
     with probability 0.8; blur 0.5 with sigma U(0.1, 2); two operations of RandAugment at magnitude
     10, each with probability 0.5; grey 0.2. Patches: crop of 60-100 % in 255 / 224 of `image_size`,
     flip 0.5, cut into a grid of 3 x 3 cells, of each a patch of 64 / 85 of its sides (64 px for
-    images of 224). Up to 64 px there is no blur, the jigsaw's crop has `image_size` and its grid is
+    images of 224). Below 64 px there is no blur, the jigsaw's crop has `image_size` and its grid is
     2 x 2, our choice. Colours and crops are torchvision's and Pillow's; the blur's kernel is a
     tenth of the height, the image mirrored outside.
 
@@ -27,7 +27,7 @@ def infomin(image_size: int | Sequence[int], grid: int | None = None) -> TwoView
 
     Args:
         image_size: pixels of query and key, one number or (height, width).
-        grid: cells a side of the jigsaw; by default 2 up to 64 px, else 3. 0 for no patches.
+        grid: cells a side of the jigsaw; by default 2 below 64 px, else 3. 0 for no patches.
 
     Returns:
         Views that make (query, key, patch, patch, ...).

@@ -103,7 +103,7 @@ def pirl(
     Image: crop of 8-100 % of the area, bilinear; jitter (0.4, 0.4, 0.4, 0.2) always; `Photometric`
     with probability 0.66; grey 0.2; flip 0.5. Jigsaw: crop of 60-100 % in 255 / 224 of
     `image_size`, cut into a grid of 3 x 3 cells; of each a patch of 64 / 85 of its sides (64 px for
-    images of 224); colours and flip as above, drawn for each patch. Up to 64 px the crop has
+    images of 224); colours and flip as above, drawn for each patch. Below 64 px the crop has
     `image_size`, the grid is 2 x 2, patches of 12 px for images of 32, and there is no
     `Photometric`: our choice, as the paper has no such images. Rotation: a second view like the
     first, turned by 0, 90, 180 or 270 degrees; the image must be square. Colours and crops are
@@ -116,7 +116,7 @@ def pirl(
     Args:
         image_size: pixels of the image's view, one number or (height, width).
         transform: "jigsaw" or "rotation".
-        grid: cells a side of the jigsaw; by default 2 up to 64 px, else 3.
+        grid: cells a side of the jigsaw; by default 2 below 64 px, else 3.
 
     Returns:
         Views that make (image, patch, patch, ...) or (image, turned image).
@@ -144,7 +144,7 @@ def shuffled_patches(
     """The jigsaw of PIRL and InfoMin, for images of `image_size` (height, width).
 
     The image that is cut is a crop of 60-100 % of the area, bilinear, of 255 / 224 of `image_size`
-    (up to 64 px: of `image_size`); patches have 64 / 85 of their cells' sides. `whole`: further
+    (below 64 px: of `image_size`); patches have 64 / 85 of their cells' sides. `whole`: further
     operations before the cut; `patch`: the operation on each patch.
     """
     size = image_size if is_small(image_size) else [round(s * 255 / 224) for s in image_size]

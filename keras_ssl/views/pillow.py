@@ -13,7 +13,7 @@ def crop(
 ) -> RandomResizedCrop:
     """Torchvision's random crop: antialiased above 64 px.
 
-    Up to 64 px it is not: images of that size are rarely made of larger ones, and where they are no
+    Below 64 px it is not: images of that size are rarely made of larger ones, and where they are no
     larger than the views, antialiasing changes nothing and only costs time.
     """
     antialias = not is_small(image_size)

@@ -1,4 +1,4 @@
-"""The view pipelines of the papers; up to 64 px the settings that are used for CIFAR-10.
+"""The view pipelines of the papers; below 64 px the settings that are used for CIFAR-10.
 
 Authors who use PyTorch take crops, colours and blur from torchvision and Pillow, those of SimCLR
 and BYOL from TensorFlow and JAX; they differ (`ColorJitter`, `RandomResizedCrop`, `GaussianBlur`),
@@ -41,8 +41,8 @@ def simclr(
 
     Args:
         image_size: pixels of the views, one number or (height, width).
-        strength: s above; by default 0.5 up to 64 px, else 1.0.
-        blur: probability of the blur; by default none up to 64 px, else 0.5.
+        strength: s above; by default 0.5 below 64 px, else 1.0.
+        blur: probability of the blur; by default none below 64 px, else 0.5.
         min_scale: smallest share of the area that a crop shows, in (0, 1].
 
     Raises:
@@ -68,7 +68,7 @@ def moco(
 
     Version 1: crop of 20-100 % of the area, bilinear; grey 0.2; jitter (0.4, 0.4, 0.4, 0.4) always;
     flip 0.5. Version 2 (also SimSiam): the same crop; jitter (0.4, 0.4, 0.4, 0.1) with probability
-    0.8; grey 0.2; blur 0.5 with sigma U(0.1, 2); flip 0.5. Up to 64 px both are the set of the
+    0.8; grey 0.2; blur 0.5 with sigma U(0.1, 2); flip 0.5. Below 64 px both are the set of the
     authors' CIFAR-10 demo: crop of 8-100 %, flip, jitter and grey of version 2. Colours, crops and
     blur are torchvision's and Pillow's.
 
@@ -108,7 +108,7 @@ def instdisc(image_size: int | Sequence[int]) -> SingleView:
     """InstDisc's one view: crop, grey, colour, flip.
 
     Crop of 20-100 % of the area, bilinear; grey 0.2; jitter (0.4, 0.4, 0.4, 0.4) always; flip 0.5.
-    Up to 64 px grey comes after the jitter, and there is no flip, as in the authors' script for
+    Below 64 px grey comes after the jitter, and there is no flip, as in the authors' script for
     CIFAR-10 (the last version of `cifar.py`; the first had grey before). Colours and crops are
     torchvision's and Pillow's.
 
@@ -180,7 +180,7 @@ def byol(
 
     Both: crop of 8-100 % of the area, bicubic; flip 0.5; jitter (0.4, 0.4, 0.2, 0.1) with
     probability 0.8; grey 0.2. Then blur, sigma U(0.1, 2), with probability 1 in the first view and
-    0.1 in the second, and solarisation with probability 0 and 0.2. Up to 64 px there is no blur.
+    0.1 in the second, and solarisation with probability 0 and 0.2. Below 64 px there is no blur.
     Also the views of NNCLR, and, in the form "torchvision", of MoCo v3, Barlow Twins and VICReg,
     whose authors use PyTorch.
 
@@ -224,7 +224,7 @@ def swav(
 
     Large views show 14-100 % of the area, small ones 5-14 % (bilinear, ratio 3/4 to 4/3); all: flip
     0.5; jitter (0.8 s, 0.8 s, 0.8 s, 0.2 s) with probability 0.8; grey 0.2; blur with sigma U(0.1,
-    2). The paper's small views have 96 px for large ones of 224. Up to 64 px small views have half
+    2). The paper's small views have 96 px for large ones of 224. Below 64 px small views have half
     the size and show 8-30 %, as 5 % of a CIFAR image are seven pixels across. Colours and crops are
     torchvision's and Pillow's, the blur OpenCV's: 23 pixels across, images mirrored outside.
 
@@ -234,10 +234,10 @@ def swav(
     Args:
         image_size: pixels of the large views, one number or (height, width).
         crops: numbers of large and of small views; (2, 0) for two views of one size.
-        small_size: pixels of the small views; by default half the large ones' up to 64 px, else
+        small_size: pixels of the small views; by default half the large ones' below 64 px, else
             three sevenths of them.
-        strength: s above; by default 0.5 up to 64 px, else 1.0.
-        blur: probability of the blur; by default none up to 64 px, else 0.5.
+        strength: s above; by default 0.5 below 64 px, else 1.0.
+        blur: probability of the blur; by default none below 64 px, else 0.5.
 
     Raises:
         ValueError: if an argument is out of range, or there are fewer than two large views.
@@ -274,7 +274,7 @@ def swav(
 def rotnet(image_size: int | Sequence[int]) -> Rotations:
     """RotNet's four rotations of one view; the view is cropped and flipped before it is turned.
 
-    Up to 64 px: the image with four pixels of zeros around it, cropped at random; above: crop of
+    Below 64 px: the image with four pixels of zeros around it, cropped at random; above: crop of
     8-100 % of the area, bilinear, as torchvision's. Flip 0.5 in both.
 
     Gidaris et al. 2018, https://arxiv.org/abs/1803.07728 (section 3); the authors' code.

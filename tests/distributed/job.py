@@ -99,7 +99,9 @@ def toys():
         "memory": (lambda: compiled(Memory(backbone())), plain, two_epochs),
         "clusters": (lambda: compiled(Clusters(backbone(), 48), 0.03), plain, two_epochs),
         "queues": (
-            lambda: compiled(keras_ssl.SwAV(backbone(), num_prototypes=20, queue_size=32), 0.03),
+            lambda: compiled(
+                keras_ssl.SwAV(backbone(), num_prototypes=20, queue_size=32, queue_start=0), 0.03
+            ),
             plain,
             {"batch_size": 16},
         ),

@@ -116,11 +116,11 @@ def test_unknown_length_of_the_run_keeps_the_momentum():
 
 
 def test_networks_of_the_paper():
-    model = byol()
-    for network, width in ((model.projector, 8), (model.predictor, 256)):
-        shapes = [tuple(w.shape) for w in network.weights if w.path.endswith("kernel")]
-        assert shapes == [(width, 4096), (4096, 256)]
-        assert sum("bn" in w.path for w in network.weights) == 4
+    for model, hidden in ((byol(), 1024), (keras_ssl.BYOL(tiny_backbone((96, 96, 3))), 4096)):
+        for network, width in ((model.projector, 8), (model.predictor, 256)):
+            shapes = [tuple(w.shape) for w in network.weights if w.path.endswith("kernel")]
+            assert shapes == [(width, hidden), (hidden, 256)]
+            assert sum("bn" in w.path for w in network.weights) == 4
 
 
 def test_wrong_momentum():
