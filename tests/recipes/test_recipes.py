@@ -64,7 +64,7 @@ def test_a_study_keeps_its_number_format():
 
 def test_settings_are_read_strictly():
     config = _runner.configure(simclr.RECIPE, "cifar10", ["temperature=1", "epochs=3"])
-    assert (config.options, config.epochs, config.batch_size) == ({"temperature": 1}, 3, 512)
+    assert (config.options["temperature"], config.epochs, config.batch_size) == (1, 3, 512)
     config = _runner.configure(simclr.RECIPE, "cifar10", ["learning_rate=1"])
     assert isinstance(config.learning_rate, float) and config.warmup_epochs == 10
     for preset, change, message in [
