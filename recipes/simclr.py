@@ -21,7 +21,7 @@ RECIPE = _runner.Recipe(
     SimCLR,
     {
         "shapes": Config(
-            **SMALL | {"data": "shapes", "images": 0, "epochs": 14},
+            **SMALL | {"data": "shapes", "images": 0, "epochs": 12},
             learning_rate=3e-3,
             options={"temperature": 0.2},
         ),
