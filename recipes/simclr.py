@@ -20,7 +20,7 @@ from recipes._runner import IMAGENET, SMALL, Config
 RECIPE = _runner.Recipe(
     SimCLR,
     {
-        "shapes": Config(**SMALL | {"data": "shapes", "images": 0, "epochs": 14}),
+        "shapes": Config(**SMALL | {"data": "shapes", "images": 0, "epochs": 12}),
         "cifar10_small": Config(**SMALL),
         "cifar10": Config(
             batch_size=512,
