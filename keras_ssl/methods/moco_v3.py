@@ -57,8 +57,7 @@ class MoCoV3(SSLModel):
         temperature: t, positive float; by default 0.2 for transformers and below 64 px
             (solo-learn's for CIFAR-10), else 1.
         momentum: m at the start, in [0, 1]; None for the authors' by the length of the run: 0.99
-            below 1000 epochs, then 0.996; and BYOL's 0.97 below 100. It is kept where that length
-            is unknown.
+            below 1000 epochs, then 0.996. It is kept where that length is unknown.
         **kwargs: as `keras.Model`.
 
     Batch:
@@ -159,7 +158,7 @@ class MoCoV3(SSLModel):
     def _first_momentum(self):
         if self.momentum is not None:
             return self.momentum
-        return optimizers.by_epochs(self.run_epochs, {0: 0.97, 100: 0.99, 1000: 0.996})
+        return optimizers.by_epochs(self.run_epochs, {0: 0.99, 1000: 0.996})
 
     def _is_transformer(self):
         return self.backbone.kind == "tokens"

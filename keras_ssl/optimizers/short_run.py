@@ -16,12 +16,13 @@ _WARMUP = 20  # the warm-up is one part in so many of a short run
 class ShortRun:
     """Adam, for runs with too few steps for a paper's optimizer.
 
-    Papers train for 10^5 steps and more. Within a few hundred their LARS and SGD hardly move a
-    network, while Adam, warmed up over a twentieth of the run and then along half a cosine to zero,
-    learns; `benchmarks/RESULTS.md`, "five lines", has the figures.
+    Papers train for 10^5 steps and more; within a few hundred their LARS and SGD hardly move a
+    network. Adam is warmed up over a twentieth of the run, then follows half a cosine to zero.
+    What it gives is in `benchmarks/RESULTS.md`, "Five lines".
 
     Attributes:
-        below: runs of fewer optimizer steps than this are short.
+        below: runs of fewer optimizer steps than this are short. The methods' 10,000 is a choice:
+            only runs of some hundred steps were compared.
         learning_rate: Adam's peak, for any batch size.
     """
 
