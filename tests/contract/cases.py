@@ -130,7 +130,7 @@ CASES = {
     ),
     "RotNet": Case(lambda: keras_ssl.RotNet(tiny_backbone())),
     "SimCLR": Case(lambda: keras_ssl.SimCLR(tiny_backbone())),
-    "SimCLR v2": Case(lambda: keras_ssl.SimCLR(tiny_backbone(), version=2), slow=True),
+    "SimCLR v2": Case(lambda: keras_ssl.SimCLR(tiny_backbone(), version=2), rate=0.01, slow=True),
     "SimSiam": Case(lambda: keras_ssl.SimSiam(tiny_backbone(), head("plain")), rate=0.01),
     "SimSiam averaged": Case(
         lambda: AlternatingSimSiam(
@@ -146,7 +146,7 @@ CASES = {
     ),
     "SimSiam stored": Case(
         lambda: AlternatingSimSiam(tiny_backbone(), head("plain"), target_steps=2),
-        rate=0.003,
+        rate=0.01,
         slow=True,
         cls=AlternatingSimSiam,
     ),
