@@ -228,7 +228,7 @@ def per_worker_dataset(make_dataset: Callable, strategy=None):
 
 def in_multi_worker() -> bool:
     """Whether several processes train together."""
-    return _TENSORFLOW and _is_multi_worker(tf.distribute.get_strategy())
+    return _TENSORFLOW and is_multi_worker(tf.distribute.get_strategy())
 
 
 def resolve(strategy="auto"):
@@ -287,7 +287,7 @@ def scope(strategy="auto"):
 
 def is_chief(strategy=None) -> bool:
     """Whether this process is the one that writes files; true where there is one process alone."""
-    if not _is_multi_worker(strategy):
+    if not is_multi_worker(strategy):
         return True
     resolver = strategy.cluster_resolver
     if "chief" in resolver.cluster_spec().jobs:
@@ -297,7 +297,7 @@ def is_chief(strategy=None) -> bool:
 
 def check_agreement(number: int, strategy, what: str) -> None:
     """Raise unless `number`, which `what` describes, is the same in all processes of `strategy`."""
-    if not _is_multi_worker(strategy):
+    if not is_multi_worker(strategy):
         return
 
     @tf.function
@@ -313,7 +313,8 @@ def check_agreement(number: int, strategy, what: str) -> None:
         )
 
 
-def _is_multi_worker(strategy) -> bool:
+def is_multi_worker(strategy) -> bool:
+    """Whether `strategy` is one of several processes that train together."""
     return _TENSORFLOW and isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
 
 

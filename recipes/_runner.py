@@ -20,8 +20,8 @@ from benchmarks import results
 from keras_ssl import backbones, data, distribute, evaluation, optimizers, runs
 from keras_ssl.methods import create as methods
 from keras_ssl.ops.names import near
-from keras_ssl.runs import figures
-from keras_ssl.runs.folder import write_atomically
+from keras_ssl.runs import figures, precisions
+from keras_ssl.runs.folder import recorded, write_atomically
 
 flags.DEFINE_string("preset", None, "Which of the recipe's presets to run.")
 flags.DEFINE_string(
@@ -37,9 +37,7 @@ flags.DEFINE_bool(
 flags.DEFINE_bool(
     "linear_probe", True, "Whether to fit a linear probe at the end, where there are labels."
 )
-flags.DEFINE_enum(
-    "precision", "float32", ["float32", "mixed_bfloat16", "mixed_float16"], "Number format."
-)
+flags.DEFINE_enum("precision", "float32", precisions.CHOICES, "Number format.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -373,8 +371,9 @@ def main(recipe, study=None):
             config = configure(recipe, preset, flags.FLAGS["set"].value, flags.FLAGS.smoke)
         except ValueError as error:
             raise app.UsageError(str(error)) from error
-        keras.config.set_dtype_policy(flags.FLAGS.precision)
         out, data_dir = flags.FLAGS.out, flags.FLAGS.data_dir
+        known = recorded(out, "precision")
+        keras.config.set_dtype_policy(precisions.resolve(flags.FLAGS.precision, known)[0])
         if study is not None:
             study(config, out, data_dir)
         else:

@@ -83,6 +83,18 @@ class Step:
             outer.add_update((variable, value))
         return losses
 
+    def compile_function(self, function):
+        """`function` of tensors, which reads this model's variables, as one program for each shape.
+        """
+
+        # Variables are arguments: values that a program closes over would stay as they were.
+        @jax.jit
+        def run(values, *inputs):
+            with keras.StatelessScope(list(zip(self.variables, values))):
+                return function(*inputs)
+
+        return lambda *inputs: run([v.value for v in self.variables], *inputs)
+
     def when(self, condition, function):
         """Keep what `function` assigns only if the scalar `condition` holds; it always runs."""
         # `condition` is a traced value that Python cannot branch on, and `lax.cond` would need the

@@ -50,6 +50,7 @@ class SSLModel(Trainer, keras.Model):
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
+        self._compiled_hooks = {}
         self._means = [keras.metrics.Mean(name=name) for name in self.loss_names]
         # Counters are variables: they are saved with the weights and read inside the graph.
         self.total_steps = self._counter("total_steps")
@@ -160,6 +161,16 @@ class SSLModel(Trainer, keras.Model):
             float32 in [0, 1], `(batch, steps, height, width, channels)`.
         """
         raise self._lacks("interpolate", "interpolations")
+
+    def compiled_hook(self, hook):
+        """A hook of this model that takes images, compiled; what `keras_ssl.evaluation` calls.
+
+        The same function at each call, so that an input's shape is traced once in a model's life.
+        """
+        own = hook.__func__
+        if own not in self._compiled_hooks:
+            self._compiled_hooks[own] = self.compile_function(hook)
+        return self._compiled_hooks[own]
 
     def can(self, hook):
         """Whether the method defines an optional hook, without calling it.

@@ -53,6 +53,10 @@ class Step:
         optimizer.apply(gradients, variables)
         return losses
 
+    def compile_function(self, function):
+        """`function` of tensors, which reads this model's variables, as one graph for each shape."""
+        return tf.function(function)
+
     def when(self, condition, function):
         """Run `function`, which assigns to variables, if the scalar tensor `condition` holds."""
 

@@ -23,7 +23,8 @@ def extract(
     dropped, so a compiled `encode` sees one batch shape and is traced once.
 
     Args:
-        encode: images (B, H, W, C) -> features (B, D); for instance `model.encode`.
+        encode: images (B, H, W, C) -> features (B, D); for instance `model.encode`. A hook of an
+            `SSLModel` runs compiled.
         images: an array (N, H, W, C) of uint8 or floats in [0, 1]; or a `data.Source`; or an
             iterable of batches (arrays, or tuples or dicts whose first entry or `"image"` is
             the images).
@@ -38,6 +39,7 @@ def extract(
     """
     if batch_size < 1:
         raise ValueError(f"`batch_size` must be >= 1. Received: batch_size={batch_size}.")
+    encode = _compiled(encode)
     features: list[np.ndarray] = []
     size = 0
     for batch in _batches(images, batch_size, image_size):
@@ -104,6 +106,12 @@ def _batches(images: Any, batch_size: int, image_size: tuple[int, int] | None) -
         batch = np.asarray(keras.ops.convert_to_numpy(batch))
         for start in range(0, len(batch), batch_size):
             yield batch[start : start + batch_size]
+
+
+def _compiled(encode: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """The compiled form of a hook, where the model that it belongs to keeps one."""
+    keep = getattr(getattr(encode, "__self__", None), "compiled_hook", None)
+    return keep(encode) if keep else encode
 
 
 def _encode_padded(encode: Callable[[Any], Any], batch: Any, size: int) -> np.ndarray:

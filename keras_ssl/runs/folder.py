@@ -216,6 +216,15 @@ class Recorder(keras.callbacks.Callback):
             self._folder.save(self.model, epoch + 1)
 
 
+def recorded(path, name: str):
+    """The setting `name` of the run in the folder `path`; None where there is none."""
+    try:
+        settings = json.loads((pathlib.Path(path) / "config.json").read_text())
+    except (OSError, ValueError, TypeError):  # `RunFolder` says what is wrong with the folder
+        return None
+    return settings.get(name) if isinstance(settings, dict) else None
+
+
 def guard(folder: RunFolder) -> DivergenceGuard:
     """A guard whose message says where the last good checkpoint is."""
     return DivergenceGuard(

@@ -1,6 +1,5 @@
 """The main job in one call: images in, an encoder and a report out, killed or not."""
 
-import contextlib
 import dataclasses
 import pathlib
 import zlib
@@ -17,10 +16,8 @@ from keras_ssl.engine import SSLModel, inputs
 from keras_ssl.engine import optimizer as frame
 from keras_ssl.export import export_encoder
 from keras_ssl.methods import create as methods
-from keras_ssl.runs import figures, watch
-from keras_ssl.runs.folder import Recorder, RunFolder, guard
-
-_PRECISIONS = (None, "float32", "mixed_bfloat16", "mixed_float16")
+from keras_ssl.runs import figures, precisions, watch
+from keras_ssl.runs.folder import Recorder, RunFolder, guard, recorded
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +53,7 @@ def pretrain(
     seed: int = 0,
     test: Any = None,
     data_dir: Any = None,
-    precision: str | None = None,
+    precision: str = "auto",
     optimizer: str = "auto",
     gradient_accumulation_steps: int | None = None,
     strategy: Any = "auto",
@@ -90,7 +87,8 @@ def pretrain(
             forms of `data`; by default the data set's own test split, or a tenth held out of
             labelled images.
         data_dir: where TFDS data sets are stored.
-        precision: number format: float32 (the default), mixed_bfloat16 or mixed_float16.
+        precision: number format: float32, mixed_bfloat16, mixed_float16, or `auto`: mixed_bfloat16
+            where this machine computes faster in it, else float32.
         optimizer: `auto` (the paper's where the run has steps enough for it, else one that learns
             in few) or `paper`.
         gradient_accumulation_steps: batches whose gradients are averaged before the optimizer moves
@@ -110,8 +108,12 @@ def pretrain(
             over.
         RuntimeError: if training diverges or saving fails; the last good checkpoint is kept.
     """
-    _check_settings(epochs, precision, checkpoint_every, gradient_accumulation_steps, optimizer)
+    _check_settings(epochs, checkpoint_every, gradient_accumulation_steps, optimizer)
     strategy = distribute.resolve(strategy)  # first: several processes must be set up before all
+    alone = not distribute.is_multi_worker(strategy)
+    precision, why = precisions.resolve(precision, recorded(out, "precision"), alone)
+    if verbose and distribute.is_chief(strategy):
+        print(why)
     keras.utils.set_random_seed(seed)
     source, test_source = data_module.splits(
         data, test=test, image_size=image_size, data_dir=data_dir, seed=seed
@@ -127,12 +129,12 @@ def pretrain(
         "image_size": size,
         "epochs": epochs,
         "seed": seed,
-        "precision": precision or "float32",
+        "precision": precision,
         "gradient_accumulation_steps": gradient_accumulation_steps,
     }
     if methods.keeps_images(cls):
         options = {"num_images": source.size, **options}
-    with _precision(precision):
+    with precisions.policy(precision):
         with distribute.scope(strategy):
             model = methods.create(cls, (size, size, source.image_shape[2]), backbone, **options)
         return train(
@@ -280,7 +282,7 @@ def _finish(model, folder, source, settings, watchers, probe):
     return Run(model, folder.path, folder.encoder, folder.report, folder.rows, verdict)
 
 
-def _check_settings(epochs, precision, checkpoint_every, accumulation, optimizer):
+def _check_settings(epochs, checkpoint_every, accumulation, optimizer):
     numbers = {
         "epochs": (epochs, 1),
         "checkpoint_every": (checkpoint_every, 1),
@@ -293,10 +295,6 @@ def _check_settings(epochs, precision, checkpoint_every, accumulation, optimizer
         raise ValueError(
             f"`optimizer` must be one of {frame.CHOICES}. Received: optimizer={optimizer!r}."
         )
-    if precision not in _PRECISIONS:
-        raise ValueError(
-            f"`precision` must be one of {_PRECISIONS[1:]}. Received: precision={precision!r}."
-        )
 
 
 def _describe(source):
@@ -308,14 +306,3 @@ def _describe(source):
         "size": source.size,
         "digest": zlib.crc32(np.ascontiguousarray(images)),
     }
-
-
-@contextlib.contextmanager
-def _precision(policy):
-    before = keras.config.dtype_policy()
-    if policy:
-        keras.config.set_dtype_policy(policy)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)

@@ -52,7 +52,7 @@ from toys import (  # noqa: E402
 )
 
 import keras_ssl  # noqa: E402
-from keras_ssl import distribute  # noqa: E402
+from keras_ssl import distribute, evaluation  # noqa: E402
 
 
 def compiled(model, rate=0.1):
@@ -155,7 +155,12 @@ def train_all(devices, out):
             if start:
                 model.set_weights([start[f"{name}/{i}"] for i in range(len(model.weights))])
             first |= {f"{name}/{i}": np.array(w) for i, w in enumerate(model.get_weights())}
+            if name == "simclr":
+                evaluation.extract(model.encode, images(4))  # compiled here: it must not keep values
             history = fit(model).history
+            if name == "simclr":
+                features = evaluation.extract(model.encode, images(4))
+                np.testing.assert_allclose(features, model.encode(images(4)), atol=1e-5)
             result[f"{name}/replicas"] = np.array(distribute.parallel_devices())
             if WAY == "tensorflow" and devices == 4 and name == "images":
                 refuses_indivisible(model)
@@ -174,6 +179,7 @@ def train_all(devices, out):
 
 def runs_the_main_job(strategy, out):
     arguments = {"backbone": "small_conv", "epochs": 1, "batch_size": 16, "strategy": strategy}
+    arguments["precision"] = "float32"  # the encoder's, whatever the run's
     run = keras_ssl.pretrain("simclr", images(48), out, verbose=0, **arguments)
     encoder = tf.saved_model.load(str(run.encoder))
     np.testing.assert_allclose(

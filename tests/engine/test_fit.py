@@ -292,9 +292,8 @@ def test_methods_with_a_network_of_their_own_are_created():
 
 
 def test_the_main_job_takes_a_network_of_its_own(tmp_path):
-    run = keras_ssl.pretrain(
-        OwnNetwork, images(32), tmp_path / "run", epochs=1, batch_size=16, verbose=0
-    )
+    settings = {"epochs": 1, "batch_size": 16, "precision": "float32", "verbose": 0}
+    run = keras_ssl.pretrain(OwnNetwork, images(32), tmp_path / "run", **settings)
     pixels = images(4)
     loaded = tf.saved_model.load(str(run.encoder))
     np.testing.assert_allclose(loaded.serve_uint8(pixels), run.model.encode(pixels), atol=1e-5)

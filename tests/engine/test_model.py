@@ -330,3 +330,15 @@ def test_encode_takes_uint8_and_float_alike():
     )
     assert model.encode(pixels).shape == (4, 8) and model.embed(pixels).shape == (4, 128)
     np.testing.assert_allclose(model.predict(pixels, verbose=0), model.encode(pixels), atol=1e-6)
+
+
+def test_hooks_are_compiled_once_and_follow_the_weights(monkeypatch):
+    model, traced = simclr(), []
+    own = type(model).encode
+    monkeypatch.setattr(type(model), "encode", lambda self, x: traced.append(1) or own(self, x))
+    first = keras_ssl.evaluation.extract(model.encode, images(20), batch_size=8)
+    np.testing.assert_allclose(first, own(model, images(20)), atol=1e-5)
+    model.fit(images(16), batch_size=8, epochs=1, verbose=0)
+    again = keras_ssl.evaluation.extract(model.encode, images(20), batch_size=8)
+    np.testing.assert_allclose(again, own(model, images(20)), atol=1e-5)
+    assert len(traced) == 1 and not np.allclose(first, again, atol=1e-3)

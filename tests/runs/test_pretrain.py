@@ -19,7 +19,7 @@ from toys import images
 
 import keras_ssl
 
-SMALL = {"backbone": "small_conv", "batch_size": 16, "verbose": 0}
+SMALL = {"backbone": "small_conv", "batch_size": 16, "verbose": 0, "precision": "float32"}
 
 
 @pytest.fixture
@@ -95,11 +95,10 @@ def test_accumulation_and_precision_reach_the_optimizer(photos, tmp_path):
         photos,
         tmp_path / "run",
         epochs=2,
-        precision="mixed_bfloat16",
         optimizer="paper",
         gradient_accumulation_steps=2,
         monitor=False,
-        **SMALL,
+        **SMALL | {"precision": "mixed_bfloat16"},
     )
     assert run.model.optimizer.gradient_accumulation_steps == 2
     assert isinstance(run.model.optimizer, keras_ssl.optimizers.LARS)
@@ -112,7 +111,15 @@ def test_accumulation_and_precision_reach_the_optimizer(photos, tmp_path):
 
 def command(data, out):
     words = ["pretrain", f"--data={data}", f"--out={out}", "--backbone=small_conv", "--epochs=4"]
-    return [sys.executable, "-m", "keras_ssl.cli", *words, "--batch_size=16", "--seed=3"]
+    return [
+        sys.executable,
+        "-m",
+        "keras_ssl.cli",
+        *words,
+        "--batch_size=16",
+        "--seed=3",
+        "--precision=float32",
+    ]
 
 
 def state(out):
