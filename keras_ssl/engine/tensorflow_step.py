@@ -54,7 +54,7 @@ class Step:
         return losses
 
     def compile_function(self, function):
-        """`function` of tensors, which reads this model's variables, as one graph for each shape."""
+        """`function` of tensors, which reads this model's variables, as a graph for each shape."""
         return tf.function(function)
 
     def when(self, condition, function):

@@ -156,7 +156,7 @@ def train_all(devices, out):
                 model.set_weights([start[f"{name}/{i}"] for i in range(len(model.weights))])
             first |= {f"{name}/{i}": np.array(w) for i, w in enumerate(model.get_weights())}
             if name == "simclr":
-                evaluation.extract(model.encode, images(4))  # compiled here: it must not keep values
+                evaluation.extract(model.encode, images(4))  # compiled: values must not stay
             history = fit(model).history
             if name == "simclr":
                 features = evaluation.extract(model.encode, images(4))
