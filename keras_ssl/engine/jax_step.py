@@ -84,7 +84,7 @@ class Step:
         return losses
 
     def compile_function(self, function):
-        """`function` of tensors, which reads this model's variables, as a program for each shape."""
+        """`function` of tensors, which reads this model's variables, a program for each shape."""
 
         # Variables are arguments: values that a program closes over would stay as they were.
         @jax.jit

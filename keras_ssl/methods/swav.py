@@ -41,8 +41,8 @@ class SwAV(SSLModel):
             must take all sizes that the views have.
         projector: `keras.Model` from features to embeddings; by default Dense 2048, batch
             normalisation, ReLU, Dense 128.
-        num_prototypes: K, >= 2; by default 3000, and 100 below 64 px, where there is no queue.
-        temperature: t, > 0.
+        num_prototypes: K, >= 2; by default 3000, and 64 below 64 px, where there is no queue.
+        temperature: t, > 0; by default 0.1, and 0.2 below 64 px.
         epsilon: divides the scores of the codes, > 0; see `keras_ssl.ops.sinkhorn`.
         iterations: of Sinkhorn, >= 1.
         freeze_epochs: epochs at the start during which the prototypes stay as they are, a number
@@ -69,7 +69,7 @@ class SwAV(SSLModel):
         backbone,
         projector=None,
         num_prototypes=None,
-        temperature=0.1,
+        temperature=None,
         epsilon=0.05,
         iterations=3,
         freeze_epochs=1,
@@ -88,7 +88,9 @@ class SwAV(SSLModel):
         )
         small = is_small(self.image_shape)
         if num_prototypes is None:
-            num_prototypes = 100 if small else 3000
+            num_prototypes = 64 if small else 3000
+        if temperature is None:
+            temperature = 0.2 if small else 0.1
         if queue_size is None:
             queue_size = 0 if small else 3840
         self.num_prototypes = num_prototypes
@@ -133,7 +135,7 @@ class SwAV(SSLModel):
         return l2_normalize(heads.chain(images, self.backbone, self.projector))
 
     def default_views(self, image_size):
-        """Multi-crop: two large and six small views (section 3.3)."""
+        """Multi-crop: two large and six small views (section 3.3); two of one size below 64 px."""
         return views.swav(image_size)
 
     def paper_optimizer(self, total_steps, batch_size):

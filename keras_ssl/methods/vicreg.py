@@ -46,7 +46,7 @@ class VICReg(SSLModel):
         ValueError: if a weight is negative.
     """
 
-    short_run = optimizers.ShortRun(below=10_000, learning_rate=2e-3)
+    short_run = optimizers.ShortRun(below=10_000, learning_rate=5e-4)
 
     def __init__(
         self,

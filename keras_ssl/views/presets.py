@@ -215,7 +215,7 @@ def byol(
 
 def swav(
     image_size: int | Sequence[int],
-    crops: Sequence[int] = (2, 6),
+    crops: Sequence[int] | None = None,
     small_size: int | Sequence[int] | None = None,
     strength: float | None = None,
     blur: float | None = None,
@@ -224,16 +224,18 @@ def swav(
 
     Large views show 14-100 % of the area, small ones 5-14 % (bilinear, ratio 3/4 to 4/3); all: flip
     0.5; jitter (0.8 s, 0.8 s, 0.8 s, 0.2 s) with probability 0.8; grey 0.2; blur with sigma U(0.1,
-    2). The paper's small views have 96 px for large ones of 224. Below 64 px small views have half
-    the size and show 8-30 %, as 5 % of a CIFAR image are seven pixels across. Colours and crops are
-    torchvision's and Pillow's, the blur OpenCV's: 23 pixels across, images mirrored outside.
+    2). The paper's small views have 96 px for large ones of 224. Below 64 px there are large views
+    alone, unless `crops` asks for others; small ones then have half the size and show 8-30 %, as
+    5 % of a CIFAR image are seven pixels across. Colours and crops are torchvision's and Pillow's,
+    the blur OpenCV's: 23 pixels across, images mirrored outside.
 
     Caron et al. 2020, https://arxiv.org/abs/2006.09882 (section 3.3, appendix A); the authors'
     code.
 
     Args:
         image_size: pixels of the large views, one number or (height, width).
-        crops: numbers of large and of small views; (2, 0) for two views of one size.
+        crops: numbers of large and of small views; by default (2, 0) below 64 px, else the paper's
+            (2, 6).
         small_size: pixels of the small views; by default half the large ones' below 64 px, else
             three sevenths of them.
         strength: s above; by default 0.5 below 64 px, else 1.0.
@@ -242,13 +244,15 @@ def swav(
     Raises:
         ValueError: if an argument is out of range, or there are fewer than two large views.
     """
+    size = check_size("image_size", image_size)
+    small = is_small(size)
+    if crops is None:
+        crops = (2, 0) if small else (2, 6)
     if len(crops) != 2 or crops[0] < 2 or crops[1] < 0:
         raise ValueError(
             "`crops` must be the numbers of large views, >= 2, and of small views, >= 0. "
             f"Received: crops={tuple(crops)}. The paper's are (2, 6)."
         )
-    size = check_size("image_size", image_size)
-    small = is_small(size)
     s = (0.5 if small else 1.0) if strength is None else strength
     blur = (0.0 if small else 0.5) if blur is None else blur
     if small_size is None:

@@ -13,6 +13,7 @@ import keras
 import pytest
 
 from benchmarks import results
+from keras_ssl import data
 from recipes import _runner, simclr
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -23,6 +24,19 @@ def rows(folder):
     return list(csv.DictReader((folder / "metrics.csv").read_text().splitlines()))
 
 
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_first_steps(recipe):
+    """What differs between recipes: method, networks, views, optimizer."""
+    own = importlib.import_module(f"recipes.{recipe}").RECIPE
+    config = _runner.configure(own, "cifar10_small", smoke=True)
+    source, _ = data.splits(config.data, image_size=config.image_size)
+    source = source.subset(range(config.images))
+    model, views = own.make_model(config, source.size), own.make_views(config)
+    model.fit(source, batch_size=config.batch_size, epochs=1, views=views, verbose=0)
+    assert int(model.step) >= 1
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_smoke(recipe, tmp_path, capsys):
     module = importlib.import_module(f"recipes.{recipe}")

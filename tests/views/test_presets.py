@@ -217,7 +217,8 @@ def test_swav_makes_two_large_and_six_small_views():
 
 
 def test_swav_defaults_follow_the_size():
-    large, small = views.swav(224), views.swav(32)
+    large, small = views.swav(224), views.swav(32, crops=(2, 6))
+    assert large.counts == (2, 6) and views.swav(32).counts == (2,)
     scales = [[part(p, views.RandomResizedCrop).scale for p in v.pipelines] for v in (large, small)]
     assert scales[0] == [(0.14, 1.0), (0.05, 0.14)]
     assert scales[1][0] == (0.14, 1.0) and small.pipelines[1].image_size == (16, 16)
