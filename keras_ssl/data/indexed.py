@@ -60,21 +60,25 @@ class IndexedSource(Source):
 
     def ordered(self) -> tf.data.Dataset:
         """`{"image", "index"}` in the order of the index; unreadable images are left out."""
-        return self._elements(tf.data.Dataset.range(self.size))
+        return self._elements(tf.range(self.size, dtype=tf.int64))
 
     def shuffled(self, seed: int, epoch: tf.Tensor | int) -> tf.data.Dataset:
         """`{"image", "index"}` in an order that is a function of (seed, epoch)."""
-        return self._elements(tf.data.Dataset.from_tensor_slices(self.order(seed, epoch)))
+        return self._elements(self.order(seed, epoch))
 
     def order(self, seed: int, epoch: tf.Tensor | int) -> tf.Tensor:
         """All indices (int64) in the order of an epoch."""
         key = seeds.epoch_seed(seed, seeds.ORDER, epoch)
         return tf.random.experimental.stateless_shuffle(tf.range(self.size, dtype=tf.int64), key)
 
+    def read(self, index: tf.Tensor) -> tf.Tensor:
+        """Image `index`; TensorFlow's error where it is unreadable."""
+        return self._read(self._to_origin(index))
+
     def fetch(self, index: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Image `index`, or if that is unreadable one chosen by `seed`; and the image's index."""
         if not self.replaces_unreadable:
-            return self._read(self._to_origin(index)), index
+            return self.read(index), index
         others = tf.raw_ops.StatelessRandomUniformFullInt(
             shape=[_ATTEMPTS - 1], seed=seed + seeds.REPLACEMENT, dtype=tf.int64
         )
@@ -112,22 +116,45 @@ class IndexedSource(Source):
         return index if self._origin_tensor is None else tf.gather(self._origin_tensor, index)
 
     def _chosen(self, indices: np.ndarray) -> tf.data.Dataset:
-        return self._elements(tf.data.Dataset.from_tensor_slices(indices))
+        return self._elements(tf.constant(indices, tf.int64))
 
-    def _elements(self, indices: tf.data.Dataset) -> tf.data.Dataset:
+    def _elements(self, indices: tf.Tensor) -> tf.data.Dataset:
+        """`{"image", "index"}` of the images at `indices`; unreadable ones are reported."""
+
+        def read(place: tf.Tensor, index: tf.Tensor) -> dict[str, tf.Tensor]:
+            return {"image": self.read(index), "index": index, "place": place}
+
+        def report_gap(expected: tf.Tensor, element: dict) -> tuple[tf.Tensor, dict]:
+            place = element["place"]
+            failed = self._to_origin(indices[expected:place])
+            with tf.control_dependencies([self._report(failed)]):
+                image = tf.identity(element["image"])
+            return place + 1, {"image": image, "index": element["index"]}
+
+        elements = tf.data.Dataset.from_tensor_slices(indices).enumerate()
+        elements = elements.map(read, num_parallel_calls=tf.data.AUTOTUNE)
         if self._files is None:
-            return indices.map(
-                lambda index: {"image": self._read(self._to_origin(index)), "index": index},
-                num_parallel_calls=tf.data.AUTOTUNE,
-            )
+            return elements.map(lambda element: {k: element[k] for k in ("image", "index")})
+        # An element that fails is left out, and shows as a gap between the places around it. The
+        # last, without an image, closes a gap at the end.
+        end = {
+            "image": tf.zeros([side or 0 for side in self.image_shape], self.dtype),
+            "index": tf.constant(-1, tf.int64),
+            "place": tf.size(indices, out_type=tf.int64),
+        }
+        elements = elements.ignore_errors(log_warning=False)
+        elements = elements.concatenate(tf.data.Dataset.from_tensors(end))
+        found = elements.scan(tf.constant(0, tf.int64), report_gap)
+        return found.filter(lambda element: element["index"] >= 0)
 
-        def attempt(index: tf.Tensor) -> dict[str, tf.Tensor]:
-            image, failures = self._first_readable(index[None])
-            return {"image": image, "index": index, "failures": failures}
-
-        elements = indices.map(attempt, num_parallel_calls=tf.data.AUTOTUNE)
-        readable = elements.filter(lambda element: element["failures"] == 0)
-        return readable.map(lambda element: {key: element[key] for key in ("image", "index")})
+    def _report(self, origins: tf.Tensor) -> tf.Tensor:
+        """Count files as unreadable; to be a control dependency, as nobody uses the value."""
+        report = errors.raises_in_graph(self._files.report)
+        return tf.cond(
+            tf.size(origins) > 0,
+            lambda: tf.numpy_function(report, [origins], tf.int64),
+            lambda: tf.constant(0, tf.int64),
+        )
 
     def _first_readable(self, candidates: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """First readable image among `candidates`, and its place there.
@@ -144,14 +171,7 @@ class IndexedSource(Source):
         attempts = attempts.ignore_errors(log_warning=False)
         attempts = attempts.concatenate(tf.data.Dataset.from_tensors((nothing, count)))
         image, place = attempts.take(1).get_single_element()
-        report = errors.raises_in_graph(self._files.report)
-        reported = tf.cond(
-            place > 0,
-            lambda: tf.numpy_function(report, [origins[:place]], tf.int64),
-            lambda: tf.constant(0, tf.int64),
-        )
-        # Without the dependency the graph would prune the report, whose value nobody uses.
-        with tf.control_dependencies([reported]):
+        with tf.control_dependencies([self._report(origins[:place])]):
             image = tf.identity(image)
         image.set_shape(self.image_shape)
         return image, place

@@ -8,6 +8,8 @@ import tensorflow as tf
 from keras_ssl.data import seeds
 from keras_ssl.data.source import Source
 
+_CHUNK = 32  # most images that share a data set of their own
+
 
 def stream(
     source: Source,
@@ -62,27 +64,63 @@ def stream(
     def epoch_of(epoch: tf.Tensor) -> tf.data.Dataset:
         return epoch_elements(source, seed, epoch, steps, batch_size, rows)
 
-    def make_views(index: tf.Tensor, raw: tf.Tensor, epoch_seed: tf.Tensor) -> dict:
-        image_seed = seeds.element_seed(epoch_seed, index)
-        if source.random_access:
-            image, actual = source.fetch(index, image_seed)
-        else:
-            image, actual = source.decode(raw), index
-        if source.replaces_unreadable:  # the seed of the image that came, not of the one wanted
-            image_seed = seeds.element_seed(epoch_seed, actual)
-        label = {} if label_of is None else {"label": tf.gather(label_of, actual)}
-        return {**views(image, image_seed), "index": actual, **label}
+    def views_of(read: Callable) -> Callable:
+        def make(index: tf.Tensor, raw: tf.Tensor, epoch_seed: tf.Tensor) -> dict:
+            image, actual = read(index, raw, seeds.element_seed(epoch_seed, index))
+            label = {} if label_of is None else {"label": tf.gather(label_of, actual)}
+            # The seed of the image that came, which need not be the one wanted.
+            return {
+                **views(image, seeds.element_seed(epoch_seed, actual)),
+                "index": actual,
+                **label,
+            }
 
-    # Views are made image by image in parallel but delivered in order, or runs could not repeat.
+        return make
+
     epochs = tf.data.Dataset.counter(first_epoch, dtype=tf.int64)
     elements = epochs.flat_map(epoch_of)
-    made = elements.map(make_views, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    batches = made.batch(share // replicas_per_worker, drop_remainder=True)
+    rows_at_once = share // replicas_per_worker
+    if source.random_access:
+        make = views_of(lambda index, raw, _: (source.read(index), index))
+    else:
+        make = views_of(lambda index, raw, _: (source.decode(raw), index))
+    if source.replaces_unreadable:
+        replace = views_of(lambda index, raw, image_seed: source.fetch(index, image_seed))
+        batches = _batched_in_chunks(elements, rows_at_once, make, replace)
+    else:
+        # Image by image in parallel but delivered in order, or runs could not repeat.
+        made = elements.map(make, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        batches = made.batch(rows_at_once, drop_remainder=True)
     options = tf.data.Options()
     options.deterministic = True
     # Each worker makes its own rows already; tf.distribute must not divide them again.
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
     return batches.prefetch(tf.data.AUTOTUNE).with_options(options)
+
+
+def _batched_in_chunks(elements, rows: int, make: Callable, replace: Callable) -> tf.data.Dataset:
+    """Batches of `rows` elements, mapped by `make`, or by `replace` where `make` fails.
+
+    TensorFlow goes on after a failed kernel only within a data set of its own (`ignore_errors`),
+    which takes a millisecond to set up, several times what a small image takes to read. So there is
+    one for a chunk of images: all of them by `make`; if one fails, the whole chunk by `replace`.
+    """
+    chunk = max(n for n in range(1, min(rows, _CHUNK) + 1) if rows % n == 0)
+
+    def made(*parts: tf.Tensor) -> dict:
+        images = tf.data.Dataset.from_tensor_slices(parts)
+        fast, slow = (images.map(f).batch(chunk, drop_remainder=True) for f in (make, replace))
+        # Lazy: `slow` is asked only where `fast` has nothing to give.
+        either = fast.ignore_errors().concatenate(slow).take(1)
+        return either.get_single_element()
+
+    chunks = elements.batch(chunk, drop_remainder=True)
+    chunks = chunks.map(made, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    if chunk == rows:
+        return chunks
+    joined = chunks.batch(rows // chunk, drop_remainder=True)
+    flat = lambda x: tf.reshape(x, (rows, *x.shape[2:]))  # noqa: E731
+    return joined.map(lambda batch: tf.nest.map_structure(flat, batch))
 
 
 def check_stream(

@@ -182,6 +182,19 @@ def test_unreadable_files_are_skipped_named_and_replaced(tmp_path, caplog):
     assert source.corrupt == names
 
 
+@pytest.mark.parametrize("batch_size", [7, 33, 70])
+def test_files_give_the_batches_of_their_arrays(tmp_path, batch_size):
+    """Files are read in chunks that batches are made of; it does not show."""
+    source = data.from_folder(fill(tmp_path, 70))
+    array = data.from_array(source.arrays((16, 16))[0])
+    pipeline = views.simclr(8)
+    for ours, plain in zip(
+        data.stream(source, pipeline, batch_size, 3).take(12).as_numpy_iterator(),
+        data.stream(array, pipeline, batch_size, 3).take(12).as_numpy_iterator(),
+    ):
+        tf.nest.map_structure(np.testing.assert_array_equal, ours, plain)
+
+
 def test_files_that_go_bad_later_stop_the_run(tmp_path):
     source = data.from_folder(fill(tmp_path, 40))
     stream = data.stream(source, views.simclr(16), 8, 0)
