@@ -5,6 +5,7 @@ r"""What five lines of a new user give: every method on a few thousand images, n
 5,000 images of CIFAR-10 from `--first` on, `small_conv`, batches of 256, 10 epochs: the method's
 own views, networks and optimizer. The figure is the accuracy of weighted kNN (k 200, temperature
 0.07) on the 10,000 test images, before and after training. Each method has a process of its own.
+With `--record` the rows of the methods that were run replace theirs in RESULTS.md.
 """
 
 import json
@@ -19,6 +20,7 @@ from benchmarks import results
 FLAGS = flags.FLAGS
 
 IMAGES, BATCH = 5000, 256
+HEAD = ["method", "random encoder", "trained", "points", "minutes", "commit"]
 
 
 def gain(name, source, test, epochs=10, seed=0, optimizer="auto", rate=None, **options):
@@ -90,7 +92,7 @@ def main(arguments):
         from keras_ssl.methods import METHODS
 
         FLAGS.methods = [method.__name__ for method in METHODS]
-    rows = [["method", "random encoder", "trained", "points", "minutes"]]
+    rows, commit = {}, results.commit()
     for name in FLAGS.methods:
         own = [word for word in sys.argv[1:] if not word.startswith(("--methods", "--record"))]
         command = [sys.executable, "-m", "benchmarks.five_lines", f"--turn={name}", *own]
@@ -99,21 +101,32 @@ def main(arguments):
             print(name, "failed:", done.stderr[-2000:], file=sys.stderr)
             continue
         before, after, seconds = json.loads(done.stdout.splitlines()[-1])
-        points = f"{100 * (after - before):+.1f}"
-        rows.append([name, f"{before:.4f}", f"{after:.4f}", points, f"{seconds / 60:.1f}"])
-        print("  ".join(f"{cell:>14}" for cell in rows[-1]), flush=True)
-    if FLAGS.record:
-        words = " ".join(word for word in sys.argv[1:] if word != "--record")
-        results.record(
-            "study",
-            "Five lines: 5,000 images of cifar10, small_conv at 32 px, batches of 256",
-            f"python -m benchmarks.five_lines {words}",
-            {},
-            seed=FLAGS.seed,
-            epochs=FLAGS.epochs,
-            table=[rows[0], *sorted(rows[1:], key=lambda row: -float(row[3]))],
-        )
+        figures = [f"{before:.4f}", f"{after:.4f}", f"{100 * (after - before):+.1f}"]
+        rows[name] = [name, *figures, f"{seconds / 60:.1f}", commit]
+        print("  ".join(f"{cell:>14}" for cell in rows[name]), flush=True)
+        if FLAGS.record:
+            _record(rows)
     return 0
+
+
+def _record(rows):
+    """Put rows, by method, into the table of this setting; those of other methods stay."""
+    title = (
+        f"Five lines: 5,000 images of cifar10 from {FLAGS.first} on, small_conv at 32 px, batches "
+        f"of {BATCH}, {FLAGS.precision}"
+    )
+    old = next((r["table"][1:] for r in results.records() if r["title"] == title), [])
+    rows = {row[0]: row for row in old} | rows
+    words = (word for word in sys.argv[1:] if not word.startswith(("--methods", "--record")))
+    results.record(
+        "study",
+        title,
+        f"python -m benchmarks.five_lines {' '.join(words)} --record",
+        {},
+        seed=FLAGS.seed,
+        epochs=FLAGS.epochs,
+        table=[HEAD, *sorted(rows.values(), key=lambda row: -float(row[3]))],
+    )
 
 
 def _define_flags():

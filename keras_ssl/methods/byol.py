@@ -49,7 +49,7 @@ class BYOL(SSLModel):
         ValueError: if `momentum` is outside [0, 1].
     """
 
-    short_run = optimizers.ShortRun(below=10_000, learning_rate=1e-3)
+    short_run = optimizers.ShortRun(below=10_000, learning_rate=3e-4)
 
     def __init__(self, backbone, projector=None, predictor=None, momentum=None, **kwargs):
         super().__init__(**kwargs)

@@ -61,7 +61,7 @@ class CMC(SSLModel):
     """
 
     batch_keys = ("views", "index")
-    short_run = optimizers.ShortRun(below=10_000, learning_rate=3e-3)
+    short_run = optimizers.ShortRun(below=10_000, learning_rate=5e-4)
 
     def __init__(
         self,

@@ -59,7 +59,7 @@ class InfoMin(SSLModel):
     """
 
     loss_names = ("loss", "image_loss", "jigsaw_loss")
-    short_run = optimizers.ShortRun(below=10_000, learning_rate=3e-3)
+    short_run = optimizers.ShortRun(below=10_000, learning_rate=5e-4)
 
     def __init__(
         self,
