@@ -1,10 +1,11 @@
 r"""RotNet (Gidaris et al. 2018, https://arxiv.org/abs/1803.07728).
 
+    python -m recipes.rotnet --preset=shapes --out=runs/rotnet-shapes
     python -m recipes.rotnet --preset=cifar10_small --data_dir=path/to/tfds --out=runs/rotnet-small
     python -m recipes.rotnet --preset=cifar10 --data_dir=path/to/tfds --out=runs/rotnet-cifar10
     python -m recipes.rotnet --preset=imagenet --data_dir=path/to/tfds --out=runs/rotnet-imagenet
 
-What to expect: the row of `benchmarks/RESULTS.md` for `cifar10_small`. The others need GPUs and
+What to expect: the rows of `benchmarks/RESULTS.md`. The others need GPUs and
 have not been run. The authors report 91.2 % on CIFAR-10 with a convolutional classifier on the
 second block of their network in network, not a linear one on the last features, which do worse.
 
@@ -17,7 +18,7 @@ import keras
 
 from keras_ssl import RotNet, optimizers
 from recipes import _runner
-from recipes._runner import IMAGENET, SMALL, Config
+from recipes._runner import IMAGENET, SHAPES, SMALL, Config
 
 
 def optimizer(config, model, steps_per_epoch):
@@ -34,6 +35,7 @@ def optimizer(config, model, steps_per_epoch):
 RECIPE = _runner.Recipe(
     RotNet,
     {
+        "shapes": Config(**SHAPES),
         "cifar10_small": Config(**SMALL),
         "cifar10": Config(batch_size=128),
         "imagenet": Config(epochs=105, **IMAGENET),

@@ -15,12 +15,12 @@ method's defaults. `cifar10` is the authors' command: a head of three layers, te
 
 from keras_ssl import SimCLR
 from recipes import _runner
-from recipes._runner import IMAGENET, SMALL, Config
+from recipes._runner import IMAGENET, SHAPES, SMALL, Config
 
 RECIPE = _runner.Recipe(
     SimCLR,
     {
-        "shapes": Config(**SMALL | {"data": "shapes", "images": 0, "epochs": 12}),
+        "shapes": Config(**SHAPES),
         "cifar10_small": Config(**SMALL),
         "cifar10": Config(
             batch_size=512,

@@ -1,5 +1,6 @@
 r"""VAE (Kingma and Welling 2013, https://arxiv.org/abs/1312.6114).
 
+    python -m recipes.vae --preset=shapes --out=runs/vae-shapes
     python -m recipes.vae --preset=cifar10_small --data_dir=path/to/tfds --out=runs/vae-small
     python -m recipes.vae --preset=cifar10 --data_dir=path/to/tfds --out=runs/vae-cifar10
     python -m recipes.vae --preset=imagenet --data_dir=path/to/tfds --out=runs/vae-imagenet
@@ -16,11 +17,12 @@ likelihood; neither paper trains on these data, so the settings are the communit
 
 from keras_ssl import VAE
 from recipes import _runner
-from recipes._runner import SMALL, Config
+from recipes._runner import SHAPES, SMALL, Config
 
 RECIPE = _runner.Recipe(
     VAE,
     {
+        "shapes": Config(**SHAPES),
         "cifar10_small": Config(**SMALL),
         "cifar10": Config(batch_size=128, epochs=100, warmup_epochs=1),
         "imagenet": Config(

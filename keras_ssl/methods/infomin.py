@@ -46,7 +46,7 @@ class InfoMin(SSLModel):
         weight: weight of the jigsaw's term, beta of the authors' code, in [0, 1].
         temperature: t, > 0.
         queue_size: K; by default 65,536, and 4,096 below 64 px.
-        momentum: share of f' kept at each step; by default 0.999, and 0.99 below 64 px.
+        momentum: share of f' kept at each step, in [0, 1].
         groups: as of `keras_ssl.MoCo`.
         **kwargs: as `keras.Model`.
 
@@ -59,7 +59,7 @@ class InfoMin(SSLModel):
     """
 
     loss_names = ("loss", "image_loss", "jigsaw_loss")
-    short_run = optimizers.ShortRun(below=10_000, learning_rate=5e-4)
+    short_run = optimizers.ShortRun(below=10_000, learning_rate=1e-3)
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class InfoMin(SSLModel):
         weight=0.5,
         temperature=0.15,
         queue_size=None,
-        momentum=None,
+        momentum=0.999,
         groups=None,
         **kwargs,
     ):
@@ -80,7 +80,7 @@ class InfoMin(SSLModel):
         self.grid = jigsaw.default_grid(self.image_shape) if grid is None else grid
         self.weight, self.temperature = weight, temperature
         self.queue_size = (4096 if small else 65_536) if queue_size is None else queue_size
-        self.momentum = (0.99 if small else 0.999) if momentum is None else momentum
+        self.momentum = momentum
         self._check()
         self.projector = projector or heads.plain_mlp(width, (width, 128))
         out = self.projector.output_shape[-1]

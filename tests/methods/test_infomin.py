@@ -120,10 +120,10 @@ def test_key_encoder_is_the_average_after_the_step():
 
 def test_settings_follow_the_size():
     small, large = (
-        infomin(queue_size=None, momentum=None),
+        infomin(queue_size=None, momentum=0.999),
         keras_ssl.InfoMin(tiny_backbone((96, 96, 3))),
     )
-    assert (small.queue_size, small.momentum, small.grid) == (4096, 0.99, 2)
+    assert (small.queue_size, small.momentum, small.grid) == (4096, 0.999, 2)
     assert (large.queue_size, large.momentum, large.grid) == (65_536, 0.999, 3)
     assert large.temperature == 0.15 and large.weight == 0.5
     assert large.jigsaw_projector.input_shape == (None, 9, 8)
