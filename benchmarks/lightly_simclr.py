@@ -21,21 +21,25 @@ def _declare_missing_operators():
     return library
 
 
-def images_per_second(images, batch_size, steps, channels_last):
-    """Images/s of ResNet-18 (CIFAR stem), end to end: lightly's transform in two workers, SGD."""
-    import torch
-    from PIL import Image
-
+def _transform(**options):
+    """Lightly's transform for SimCLR."""
     try:
-        import torchvision
+        import torchvision  # noqa: F401
     except RuntimeError:
-        library = _declare_missing_operators()  # noqa: F841  (kept alive while torchvision uses it)
-        import torchvision
-    from lightly.loss import NTXentLoss
-    from lightly.models.modules import SimCLRProjectionHead
+        _KEPT.append(_declare_missing_operators())
+        import torchvision  # noqa: F401
     from lightly.transforms import SimCLRTransform
 
-    transform = SimCLRTransform(input_size=32, gaussian_blur=0.0, cj_strength=0.5)
+    return SimCLRTransform(**options)
+
+
+_KEPT = []  # declarations that torchvision needs as long as it is used
+
+
+def _loader(images, batch_size, transform):
+    """Batches of views, made by two workers."""
+    import torch
+    from PIL import Image
 
     class Images(torch.utils.data.Dataset):
         def __len__(self):
@@ -43,6 +47,30 @@ def images_per_second(images, batch_size, steps, channels_last):
 
         def __getitem__(self, index):
             return transform(Image.fromarray(images[index]))
+
+    return torch.utils.data.DataLoader(
+        Images(), batch_size, shuffle=True, drop_last=True, num_workers=2, persistent_workers=True
+    )
+
+
+def views_per_second(images, batch_size, steps):
+    """Views/s of lightly's transform for large images, at the images' size."""
+    loader = _loader(images, batch_size, _transform(input_size=images.shape[1]))
+    times = []
+    while len(times) <= steps + 1:
+        for _ in loader:
+            times.append(time.perf_counter())
+    return 2 * batch_size * steps / (times[-1] - times[-1 - steps])
+
+
+def images_per_second(images, batch_size, steps, channels_last):
+    """Images/s of ResNet-18 (CIFAR stem), end to end: lightly's transform in two workers, SGD."""
+    import torch
+
+    transform = _transform(input_size=32, gaussian_blur=0.0, cj_strength=0.5)
+    import torchvision
+    from lightly.loss import NTXentLoss
+    from lightly.models.modules import SimCLRProjectionHead
 
     resnet = torchvision.models.resnet18()
     resnet.conv1 = torch.nn.Conv2d(3, 64, 3, padding=1, bias=False)
@@ -52,9 +80,7 @@ def images_per_second(images, batch_size, steps, channels_last):
     network = torch.nn.Sequential(resnet, head)
     if channels_last:
         network = network.to(memory_format=torch.channels_last)
-    loader = torch.utils.data.DataLoader(
-        Images(), batch_size, shuffle=True, drop_last=True, num_workers=2, persistent_workers=True
-    )
+    loader = _loader(images, batch_size, transform)
     criterion, optimizer = (
         NTXentLoss(temperature=0.5),
         torch.optim.SGD(network.parameters(), lr=0.06),

@@ -1,11 +1,13 @@
 r"""Images a second of training, against a bare loop and against a PyTorch peer, in one run.
 
-    python -m benchmarks.throughput [--what=fit,peers] [--batch_size=128] [--rounds=5]
+    python -m benchmarks.throughput [--what=fit,peers,views] [--batch_size=128] [--rounds=5]
 
 - `fit`: `SimCLR.fit` against a bare TensorFlow loop over the same network, views and optimizer.
 - `peers`: `SimCLR.fit` on ResNet-18 (32 px, CIFAR stem), end to end from images in memory, against
   lightly's SimCLR in PyTorch as its documentation writes it, and with PyTorch's channels-last
   layout. Needs the extra `peers`.
+- `views`: SimCLR's two views at 96 px, without a network, from images in memory, against lightly's
+  transform in two workers. Needs the extra `peers`.
 
 Contestants take turns, and what is printed is the median of the ratios of neighbouring turns: the
 machine's mood cancels. Each turn runs in a process of its own.
@@ -29,15 +31,37 @@ flags.DEFINE_bool("record", False, "Whether to write the figures to RESULTS.md."
 flags.DEFINE_string("turn", None, "Internal: run one turn of this contestant and print its figure.")
 FLAGS = flags.FLAGS
 
-TITLES = {"fit": "`fit` against a bare loop", "peers": "`fit` against lightly in PyTorch"}
+TITLES = {
+    "fit": "`fit` against a bare loop: SimCLR, small_conv, 32 px",
+    "peers": "`fit` against lightly in PyTorch: SimCLR, resnet18, 32 px",
+    "views": "Views against lightly's transform: SimCLR, 96 px",
+}
 NETWORKS = {"fit": "small_conv", "peers": "resnet18"}
+UNITS = {"fit": "images/s", "peers": "images/s", "views": "views/s"}
 
 
-def _images(n):
+def _images(n, size=32):
     """Noise: what views and networks cost does not depend on what the images show."""
     import numpy as np
 
-    return np.random.default_rng(0).integers(0, 256, (n, 32, 32, 3), dtype=np.uint8)
+    return np.random.default_rng(0).integers(0, 256, (n, size, size, 3), dtype=np.uint8)
+
+
+def _our_views(batch_size, steps):
+    """Views/s of the stream that `fit` reads."""
+    from keras_ssl import data, views
+
+    source = data.from_array(_images(batch_size * 4, 96))
+    times = []
+    for _ in data.stream(source, views.simclr(96), batch_size, seed=0).take(3 * steps):
+        times.append(time.perf_counter())
+    return 2 * _rate(times, batch_size, steps)
+
+
+def _lightlys_views(batch_size, steps):
+    from benchmarks import lightly_simclr
+
+    return lightly_simclr.views_per_second(_images(batch_size * 4, 96), batch_size, steps)
 
 
 def _ours(network, batch_size, steps):
@@ -119,6 +143,8 @@ CONTESTANTS = {
     "peers: keras_ssl, mixed_bfloat16": lambda b, s: _bfloat16(NETWORKS["peers"], b, s),
     "peers: lightly": lambda b, s: _lightly(b, s, False),
     "peers: lightly, channels last": lambda b, s: _lightly(b, s, True),
+    "views: keras_ssl": lambda b, s: _our_views(b, s * 5),
+    "views: lightly": lambda b, s: _lightlys_views(b, s * 2),
 }
 
 
@@ -151,21 +177,16 @@ def main(_):
         print(json.dumps(CONTESTANTS[FLAGS.turn](FLAGS.batch_size, FLAGS.steps)))
         return
     for what in FLAGS.what:
-        print(
-            f"\n{NETWORKS[what]}, 32 px, {FLAGS.batch_size} images x 2 views a step, "
-            f"{FLAGS.rounds} turns each"
-        )
-        print(f"{'':32} images/s   keras_ssl is ... times as fast (median, range)")
+        title = f"{TITLES[what]}, batches of {FLAGS.batch_size}"
+        print(f"\n{title}, {FLAGS.rounds} turns each")
+        print(f"{'':32} {UNITS[what]}   keras_ssl is ... times as fast (median, range)")
         figures = {}
         for name, rate, ratio, low, high in compare(what):
             print(f"{name:32} {rate:8.1f}   {ratio:.2f} ({low:.2f} to {high:.2f})")
             times = f"{ratio:.2f} times as fast ({low:.2f} to {high:.2f})"
             other = "" if name.endswith("keras_ssl") else f"; keras_ssl is {times}"
-            figures[name.split(": ")[1]] = f"{rate:.1f} images/s{other}"
+            figures[name.split(": ")[1]] = f"{rate:.1f} {UNITS[what]}{other}"
         if FLAGS.record:
-            title = (
-                f"{TITLES[what]}: SimCLR, {NETWORKS[what]}, 32 px, batches of {FLAGS.batch_size}"
-            )
             command = " ".join(["python -m benchmarks.throughput", *sys.argv[1:]])
             results.record("speed", title, command, {**figures, "turns": FLAGS.rounds})
 
