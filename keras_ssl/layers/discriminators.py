@@ -10,7 +10,6 @@ from keras_ssl.layers.norm import batch_norm
 
 _FIRST_WIDTH, _LARGEST_WIDTH = 64, 512
 _KERNEL_SIZE = 5
-_STDDEV = 0.02  # of all kernels
 
 
 def pair_discriminator(
@@ -30,8 +29,9 @@ def pair_discriminator(
     statistics, so real and fake pairs are to be passed in two calls.
 
     Donahue et al. 2017, https://arxiv.org/abs/1605.09782, appendix C; `net.py` of the authors' code
-    (`convnet_28`; `convnet_64` is without the Dense layer). Departures from it: the last kernel
-    starts as all others, from N(0, 0.02^2) (theirs: at 0); constants of `batch_norm`.
+    (`convnet_28`; `convnet_64` is without the Dense layer). Departures from it: all kernels start
+    from N(0, 0.02^2) (theirs: the last at 0, the V_i at 0.5, beside which the first maps are so
+    small that logits do not depend on the image for hundreds of steps); constants of `batch_norm`.
 
     Args:
         image_shape: (H, W, C) of the images.
@@ -62,19 +62,16 @@ def pair_discriminator(
             strides=2,
             padding="same",
             use_bias=False,
-            kernel_initializer=_normal(_STDDEV),
+            kernel_initializer=_normal(),
             name=f"{name}_conv{i}",
         )(x)
         if i > 1:
-            # The authors' scale: a kernel that sees every place of an image of z, added up.
-            x = _add_latent(x, z, _STDDEV * _KERNEL_SIZE**2, f"{name}_conv{i}")
+            x = _add_latent(x, z, f"{name}_conv{i}")
         x = _leaky(x, f"{name}_conv{i}")
     x = keras.layers.Flatten(name=f"{name}_flatten")(x)
     if hidden is not None:
-        x = _leaky(
-            _add_latent(_dense(x, hidden, f"{name}_dense"), z, _STDDEV, f"{name}_dense"),
-            f"{name}_dense",
-        )
+        x = _add_latent(_dense(x, hidden, f"{name}_dense"), z, f"{name}_dense")
+        x = _leaky(x, f"{name}_dense")
     logits = _dense(x, 1, f"{name}_logit")
     logits = keras.layers.Activation("linear", dtype="float32", name=f"{name}_logits")(logits)
     return keras.Model([images, z], logits, name=name)
@@ -94,22 +91,21 @@ def _check(latent_dim: int, widths: Sequence[int], hidden: int | None) -> None:
         )
 
 
-def _add_latent(x: Any, z: Any, stddev: float, name: str) -> Any:
+def _add_latent(x: Any, z: Any, name: str) -> Any:
     """BN(x + z V), with z V added at every place of `x`."""
-    latent = _dense(z, x.shape[-1], f"{name}_latent", stddev)
+    latent = _dense(z, x.shape[-1], f"{name}_latent")
     if len(x.shape) == 4:
         latent = keras.layers.Reshape((1, 1, x.shape[-1]), name=f"{name}_latent_map")(latent)
     return batch_norm(name=f"{name}_bn")(keras.layers.Add(name=f"{name}_pair")([x, latent]))
 
 
-def _dense(x: Any, units: int, name: str, stddev: float = _STDDEV) -> Any:
-    return keras.layers.Dense(units, use_bias=False, kernel_initializer=_normal(stddev), name=name)(
-        x
-    )
+def _dense(x: Any, units: int, name: str) -> Any:
+    return keras.layers.Dense(units, use_bias=False, kernel_initializer=_normal(), name=name)(x)
 
 
-def _normal(stddev: float) -> keras.initializers.Initializer:
-    return keras.initializers.RandomNormal(stddev=stddev)
+def _normal() -> keras.initializers.Initializer:
+    # One for each layer: Keras warns when one initializer draws equal numbers twice.
+    return keras.initializers.RandomNormal(stddev=0.02)
 
 
 def _leaky(x: Any, name: str) -> Any:

@@ -2,8 +2,11 @@
 
 Donahue, Krahenbuhl, Darrell 2017, https://arxiv.org/abs/1605.09782 (section 3). Departures from the
 authors' code: the discriminator takes its step first, encoder and generator against the new one
-(theirs: at the same time); losses are not halved; z is Gaussian (theirs uniform); spectral
-normalisation in the place of batch normalisation in the discriminator, and no weight decay.
+(theirs: at the same time); losses are not halved; z is Gaussian and the encoding batch-normalised,
+which gives it the scale of z (theirs: uniform z, and encodings squashed into its range by
+2 sigmoid(t) - 1); in the generator z enters the first layer alone (theirs: every layer), and its
+upsampling is by repeated pixels (theirs: strided transposed convolutions). Those of the
+discriminator stand in `keras_ssl.layers.discriminators`.
 """
 
 import contextlib
@@ -32,15 +35,16 @@ class BiGAN(SSLModel):
 
     If D cannot tell the pairs apart, E is the inverse of G (paper, theorem 2), and both losses are
     2 log 2. A training step is one step of D on L_D, then one of E and G together on L_EG with
-    the new D, on the same batch. Batch normalisation of E and G uses the batch in both turns, so
-    its running statistics move twice a step; D stays as it is in the second turn, its estimates of
-    spectral norms included.
+    the new D, on the same batch. Batch normalisation of all networks uses the batch in both turns,
+    and in D the real and the fake pairs by themselves. Running statistics of E and G move in both
+    turns, twice a step; those of D in its own alone, with the real and then with the fake pairs.
 
     Args:
         backbone: a `keras_ssl.backbones.Backbone`, or any image `keras.Model`, which is adopted.
-        encoder_head: `keras.Model` from the pooled features to z; by default one Dense layer and
-            batch normalisation without gain and offset, which gives encodings the scale of z, so
-            that D cannot tell the pairs by it.
+        encoder_head: `keras.Model` from the flattened feature map (`keras_ssl.backbones.flat`) to
+            z; by default one Dense layer and batch normalisation without gain and offset. One that
+            leaves the scale of encodings free lets it grow without bound: D's statistics divide by
+            it, but the generator's input is then of another scale than z.
         generator: `keras.Model` from z to images in [0, 1]; by default
             `keras_ssl.layers.decoders.conv_decoder` with a sigmoid.
         discriminator: `keras.Model` from [images, z] to one logit; by default
@@ -76,7 +80,7 @@ class BiGAN(SSLModel):
         self.encoder_head = encoder_head or heads.mlp(
             flat_dim(self.backbone),
             (latent_dim,),
-            output_norm=None,
+            output_norm="plain",
             kernel_initializer=keras.initializers.RandomNormal(stddev=0.02),
             name="encoder_head",
         )
@@ -113,8 +117,6 @@ class BiGAN(SSLModel):
             self.players["discriminator"],
             self.optimizer_of("discriminator"),
         )
-        # Statistics are those of the batch, as in the turn before, but the discriminator's running
-        # ones stay: nothing of it moves in its opponents' turn.
         generator_losses = self.minimize(
             lambda: {"loss": losses.joint_generator_loss(*self._logits(batch, True, still=True))},
             self.players["generator"],
@@ -143,7 +145,8 @@ class BiGAN(SSLModel):
     def default_optimizer(self, total_steps, batch_size):
         """Adam at 2e-4 with beta_1 = 0.5 for both players, falling to 1 % in the second half.
 
-        L2 of 5e-5: the authors' 2.5e-5 is for losses of half the size, which with Adam is the same.
+        L2 of 5e-5 on kernels: the authors' 2.5e-5 is that of losses half as large, and Adam's step
+        is the same if loss and decay are doubled. Theirs decays biases too.
         """
         schedule = optimizers.HoldExponential(2e-4, total_steps, total_steps // 2)
         adam = optimizers.Adam(schedule, beta_1=0.5, weight_decay=5e-5, exclude_1d=True)
@@ -155,13 +158,12 @@ class BiGAN(SSLModel):
     def _logits(self, batch, training, still=False):
         """D of the real and of the fake pairs of the global batch, `(N, 1)` each.
 
-        With `still`, D's running statistics do not move.
+        With `still`, D's running statistics stay as they are: the turn is not its own.
         """
         images, z = map(ops.convert_to_tensor, (*batch["views"], batch["latent_noise"]))
         encodings = ops.cast(self._encode(images, training), "float32")
         fakes = ops.cast(self.generator(z, training=training), "float32")
-        # Two passes, each with batch statistics of its own, as the authors'. In one pass, real and
-        # fake pairs would shift each other's statistics.
+        # Two passes, so that each kind has batch statistics of its own, as the authors' command.
         with norm.still() if still else contextlib.nullcontext():
             logits = (
                 self.discriminator([x, latent], training=training)

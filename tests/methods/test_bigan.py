@@ -79,12 +79,14 @@ def test_real_and_fake_pairs_have_batch_statistics_of_their_own():
     np.testing.assert_allclose(fake, expected_fake, atol=1e-5)
 
 
-def test_the_encoding_is_linear_in_the_whole_feature_map():
-    """As the authors' for a Gaussian z: nothing normalises it."""
-    model, x = make(), images(4)
-    maps = np.array(model.backbone.feature_map(x)).reshape(4, -1)
-    (kernel,) = model.encoder_head.get_weights()
-    np.testing.assert_allclose(model.latent(x), maps @ kernel, atol=1e-5)
+def test_the_encoding_is_linear_in_the_whole_feature_map_and_of_the_scale_of_z():
+    """No step of the discriminator sees the scale of all encodings: its statistics divide by it."""
+    model, x = make(), images(16)
+    maps = np.array(model.backbone.feature_map(x, training=True)).reshape(16, -1)
+    (kernel,) = model.encoder_head.trainable_variables
+    encodings = maps @ np.array(kernel)
+    expected = (encodings - encodings.mean(axis=0)) / encodings.std(axis=0)
+    np.testing.assert_allclose(model._encode(x, training=True), expected, atol=1e-2)
 
 
 def test_gradients_come_to_the_encoder_through_latents_and_to_the_generator_through_images():
