@@ -28,7 +28,7 @@ def pair_discriminator(
     are no other biases. In training a pair's logit depends on all pairs of the call by the batch's
     statistics, so real and fake pairs are to be passed in two calls.
 
-    Donahue et al. 2017, https://arxiv.org/abs/1605.09782, appendix C; `net.py` of the authors' code
+    Donahue et al. 2017, https://arxiv.org/abs/1605.09782; `net.py` of the authors' code
     (`convnet_28`; `convnet_64` is without the Dense layer). Departures from it: all kernels start
     from N(0, 0.02^2) (theirs: the last at 0, the V_i at 0.5, beside which the first maps are so
     small that logits do not depend on the image for hundreds of steps); constants of `batch_norm`.
