@@ -15,7 +15,6 @@ import keras
 from keras import ops
 
 from keras_ssl import backbones, distribute, losses, optimizers, views
-from keras_ssl.backbones.flat import flat_dim, flat_features
 from keras_ssl.engine import SSLModel
 from keras_ssl.layers import heads, norm
 from keras_ssl.layers.decoders import conv_decoder
@@ -41,10 +40,10 @@ class BiGAN(SSLModel):
 
     Args:
         backbone: a `keras_ssl.backbones.Backbone`, or any image `keras.Model`, which is adopted.
-        encoder_head: `keras.Model` from the flattened feature map (`keras_ssl.backbones.flat`) to
-            z; by default one Dense layer and batch normalisation without gain and offset. One that
-            leaves the scale of encodings free lets it grow without bound: D's statistics divide by
-            it, but the generator's input is then of another scale than z.
+        encoder_head: `keras.Model` from the pooled features to z; by default one Dense layer and
+            batch normalisation without gain and offset. One that leaves the scale of encodings free
+            lets it grow without bound: D's statistics divide by it, but the generator's input is
+            then of another scale than z.
         generator: `keras.Model` from z to images in [0, 1]; by default
             `keras_ssl.layers.decoders.conv_decoder` with a sigmoid.
         discriminator: `keras.Model` from [images, z] to one logit; by default
@@ -78,7 +77,7 @@ class BiGAN(SSLModel):
         self.backbone, self.latent_dim = backbones.adopt(backbone), latent_dim
         shape = self.image_shape
         self.encoder_head = encoder_head or heads.mlp(
-            flat_dim(self.backbone),
+            self.backbone.feature_dim,
             (latent_dim,),
             output_norm="plain",
             kernel_initializer=keras.initializers.RandomNormal(stddev=0.02),
@@ -153,7 +152,7 @@ class BiGAN(SSLModel):
         return optimizers.Players.like(adam, ("discriminator", "generator"))
 
     def _encode(self, images, training):
-        return self.encoder_head(flat_features(self.backbone, images, training), training=training)
+        return heads.chain(images, self.backbone, self.encoder_head, training=training)
 
     def _logits(self, batch, training, still=False):
         """D of the real and of the fake pairs of the global batch, `(N, 1)` each.

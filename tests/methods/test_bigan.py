@@ -79,12 +79,12 @@ def test_real_and_fake_pairs_have_batch_statistics_of_their_own():
     np.testing.assert_allclose(fake, expected_fake, atol=1e-5)
 
 
-def test_the_encoding_is_linear_in_the_whole_feature_map_and_of_the_scale_of_z():
+def test_the_encoding_is_linear_in_the_features_and_of_the_scale_of_z():
     """No step of the discriminator sees the scale of all encodings: its statistics divide by it."""
     model, x = make(), images(16)
-    maps = np.array(model.backbone.feature_map(x, training=True)).reshape(16, -1)
+    features = np.array(model.backbone(x, training=True))
     (kernel,) = model.encoder_head.trainable_variables
-    encodings = maps @ np.array(kernel)
+    encodings = features @ np.array(kernel)
     expected = (encodings - encodings.mean(axis=0)) / encodings.std(axis=0)
     np.testing.assert_allclose(model._encode(x, training=True), expected, atol=1e-2)
 
