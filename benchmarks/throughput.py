@@ -80,7 +80,7 @@ def _bare(network, batch_size, steps):
     import keras_ssl
 
     model = keras_ssl.create("simclr", (32, 32, 3), network)
-    optimizer = model.default_optimizer(steps * 4, batch_size)
+    optimizer = model.paper_optimizer(steps * 4, batch_size)
     optimizer.build(model.trainable_variables)
     variables = [v.value for v in model.trainable_variables]
     source = keras_ssl.data.load(_images(batch_size * 4))

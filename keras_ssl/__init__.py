@@ -24,7 +24,7 @@ from keras_ssl.methods import *  # noqa: F403  (every method)
 from keras_ssl.methods.create import create
 from keras_ssl.runs import pretrain
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 _INTERNAL = {"METHODS", "engine", "export", "methods", "report", "runs"}
 __all__ = sorted(name for name in vars() if name[0] != "_" and name not in _INTERNAL)

@@ -77,17 +77,11 @@ class Config:
     seed: int = 0
 
 
-# The small budget of the project's own figures: few images, a small network, few epochs, Adam.
-SMALL = {
-    "images": 10_000,
-    "backbone": "small_conv",
-    "batch_size": 128,
-    "epochs": 20,
-    "optimizer": "adam",
-    "warmup_epochs": 1,
-}
+# The small budget of the project's own figures: few images, a small network, few epochs.
+SMALL = {"images": 10_000, "backbone": "small_conv", "batch_size": 128, "epochs": 20}
 _JUDGED = 10_000  # most images that generative methods are judged on
 
+RESNETS = ("resnet18", "resnet34", "resnet50")
 IMAGENET = {"data": "imagenet2012", "image_size": 224, "backbone": "resnet50"}
 
 SMOKE = {
@@ -112,7 +106,7 @@ class Recipe:
         backbone: function of `Config` to backbone.
         optimizer: function of `Config`, model and steps an epoch to optimizer, or to None for the
             usual one.
-        zero_init_residual: whether ResNets start with the last gamma of each block at 0.
+        zero_init_residual: backbones that start with the last gamma of each block at 0.
         smoke: settings that `--smoke` changes besides `SMOKE`.
     """
 
@@ -122,7 +116,7 @@ class Recipe:
     views: Callable | None = None
     backbone: Callable | None = None
     optimizer: Callable | None = None
-    zero_init_residual: bool = False
+    zero_init_residual: tuple = ()
     smoke: dict = dataclasses.field(default_factory=dict)
 
     def make_views(self, config):
@@ -145,7 +139,7 @@ class Recipe:
 
     def _backbone(self, config):
         shape = (config.image_size, config.image_size, 3)
-        if config.backbone.startswith("resnet") and self.zero_init_residual:
+        if config.backbone in self.zero_init_residual:
             return getattr(backbones, config.backbone)(shape, zero_init_residual=True)
         return backbones.get(config.backbone, shape)
 

@@ -48,7 +48,7 @@ RECIPE = _runner.Recipe(
     BiGAN,
     {
         "cifar10_small": Config(
-            **SMALL | {"batch_size": 64, "optimizer": None, "warmup_epochs": None},
+            **SMALL | {"batch_size": 64},
             learning_rate=1e-3,
             width=256,
             options={"latent_dim": 64},

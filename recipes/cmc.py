@@ -8,8 +8,7 @@ What to expect: the row of `benchmarks/RESULTS.md` for `cifar10_small`. The othe
 have not been run; the authors report 64.1 % linear on ImageNet (one ResNet-50 for L, one for
 ab, 240 epochs), and nothing on CIFAR-10.
 
-Departures from the paper: `cifar10_small` is a small budget of our own: few images, a small
-network, few epochs, Adam in the place of SGD, a rate that falls along a cosine after a warm-up.
+Departures from the paper: `cifar10_small` is a small budget of our own, with the method's defaults.
 `cifar10` takes over the settings of the authors' STL-10 runs, all rows in the place of 4,096.
 """
 
@@ -20,7 +19,7 @@ from recipes._runner import IMAGENET, SMALL, Config
 RECIPE = _runner.Recipe(
     CMC,
     {
-        "cifar10_small": Config(**SMALL, learning_rate=1e-3),
+        "cifar10_small": Config(**SMALL),
         "cifar10": Config(batch_size=128, epochs=240),
         "imagenet": Config(
             batch_size=128, epochs=240, options={"num_negatives": 16_384}, **IMAGENET

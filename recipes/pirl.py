@@ -11,8 +11,7 @@ have not been run; the authors report 63.6 % linear on ImageNet (ResNet-50, 800 
 on CIFAR-10.
 
 Departures from the paper: `cifar10` has a jigsaw of 2 x 2 patches and otherwise InstDisc's
-settings; `cifar10_small` is a small budget of our own: few images, a small network, few epochs,
-Adam in the place of SGD, a rate that falls along a cosine after a warm-up.
+settings; `cifar10_small` is a small budget of our own, with the method's defaults.
 """
 
 from keras_ssl import PIRL
@@ -22,7 +21,7 @@ from recipes._runner import IMAGENET, SMALL, Config
 RECIPE = _runner.Recipe(
     PIRL,
     {
-        "cifar10_small": Config(**SMALL, learning_rate=3e-3),
+        "cifar10_small": Config(**SMALL),
         "cifar10": Config(batch_size=128),
         "imagenet": Config(batch_size=1024, epochs=800, **IMAGENET),
     },

@@ -9,8 +9,8 @@ have not been run. The authors report 91.2 % on CIFAR-10 with a convolutional cl
 second block of their network in network, not a linear one on the last features, which do worse.
 
 Departures from the paper: ResNets in the place of their networks; `cifar10_small` is a small budget
-of our own: few images, a small network, few epochs, Adam in the place of SGD. `imagenet` has the
-settings of VISSL's ResNet-50, with all four rotations of an image in the batch in the place of one.
+of our own, with the method's defaults. `imagenet` has the settings of VISSL's ResNet-50, with all
+four rotations of an image in the batch in the place of one.
 """
 
 import keras
@@ -34,7 +34,7 @@ def optimizer(config, model, steps_per_epoch):
 RECIPE = _runner.Recipe(
     RotNet,
     {
-        "cifar10_small": Config(**SMALL, learning_rate=2e-3),
+        "cifar10_small": Config(**SMALL),
         "cifar10": Config(batch_size=128),
         "imagenet": Config(epochs=105, **IMAGENET),
     },

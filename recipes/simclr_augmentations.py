@@ -70,7 +70,9 @@ RECIPE = _runner.Recipe(
     {
         "cifar10_small": Config(
             **SMALL | {"images": 5_000, "epochs": 10},
+            optimizer="adam",
             learning_rate=3e-3,
+            warmup_epochs=1,
             options={"temperature": 0.2},
             both_orders=False,
         ),

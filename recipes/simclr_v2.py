@@ -57,7 +57,9 @@ RECIPE = _runner.Recipe(
     {
         "cifar10_small": Config(
             **SMALL,
+            optimizer="adam",
             learning_rate=3e-3,
+            warmup_epochs=1,
             options={"version": 2, "temperature": 0.2},
             tuning_batch_size=32,
             tuning_rate=1e-3,

@@ -21,7 +21,7 @@ from recipes._runner import SMALL, Config
 RECIPE = _runner.Recipe(
     VAE,
     {
-        "cifar10_small": Config(**SMALL | {"optimizer": None}),
+        "cifar10_small": Config(**SMALL),
         "cifar10": Config(batch_size=128, epochs=100, warmup_epochs=1),
         "imagenet": Config(
             data="imagenet2012",

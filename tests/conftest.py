@@ -9,6 +9,7 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 import keras
 import pytest
 import tensorflow as tf
+from graphs import forget_graphs
 
 # Graphs of tests run for a few steps: optimising them costs more than it saves. The processes that
 # tests start (commands, replicas) optimise theirs as users' do.
@@ -48,3 +49,10 @@ def fixed_seed():
     keras.utils.set_random_seed(0)
     yield
     keras.config.set_dtype_policy("float32")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def bounded_memory():
+    """Graphs of a file's models do not outlive it."""
+    yield
+    forget_graphs()

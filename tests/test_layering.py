@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "backbones": {"backbones", "layers", "ops"},
     "views": {"views", "ops"},
     "data": {"data", "views", "ops"},
-    "engine": {"engine", "distribute", "data", "export", "optimizers"},
+    "engine": {"engine", "distribute", "data", "export", "layers", "ops", "optimizers"},
     "evaluation": {"evaluation", "ops", "data"},
     "callbacks": {"callbacks", "evaluation", "ops"},
     "export": {"ops", "backbones"},

@@ -49,7 +49,7 @@ class Follower(SSLModel):
     def default_views(self, image_size):
         return views.simclr(image_size)
 
-    def default_optimizer(self, total_steps, batch_size):
+    def paper_optimizer(self, total_steps, batch_size):
         return keras.optimizers.SGD(0.02, momentum=0.9)
 
 
@@ -159,7 +159,7 @@ class Clusters(SSLModel):
     def default_views(self, image_size):
         return views.plain(image_size)
 
-    def default_optimizer(self, total_steps, batch_size):
+    def paper_optimizer(self, total_steps, batch_size):
         return keras.optimizers.SGD(0.05, momentum=0.9)
 
 
@@ -194,7 +194,7 @@ class OwnNetwork(SSLModel):
     def default_views(self, image_size):
         return views.plain(image_size)
 
-    def default_optimizer(self, total_steps, batch_size):
+    def paper_optimizer(self, total_steps, batch_size):
         return keras.optimizers.SGD(0.05, momentum=0.9)
 
 

@@ -66,10 +66,10 @@ class ClassTokenAndPositions(keras.layers.Layer):
     def build(self, input_shape: Sequence[int | None]) -> None:
         """Make the class token and the positions."""
         width, (rows, columns) = input_shape[-1], self.grid
-        token = keras.initializers.TruncatedNormal(stddev=self.stddev)
+        token = keras.initializers.RandomNormal(stddev=self.stddev)
         self.class_token = self.add_weight((1, 1, width), token, name="class_token")
         shape, learned = (1, 1 + rows * columns, width), self.kind == "learned"
-        start = keras.initializers.TruncatedNormal(stddev=0.02) if learned else self._fixed
+        start = keras.initializers.RandomNormal(stddev=0.02) if learned else self._fixed
         self.positions = self.add_weight(shape, start, trainable=learned, name="positions")
 
     def call(self, patches: Any) -> Any:

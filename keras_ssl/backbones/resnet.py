@@ -24,6 +24,7 @@ import keras
 
 from keras_ssl.backbones.backbone import Backbone, check_image_shape, normalization
 from keras_ssl.backbones.conv import conv_bn
+from keras_ssl.ops import is_small
 
 STEMS = ("cifar", "imagenet")
 
@@ -104,7 +105,7 @@ def _resnet(
 ) -> Backbone:
     height, width, channels = check_image_shape(input_shape)
     if stem is None:
-        stem = "cifar" if min(height, width) < 64 else "imagenet"
+        stem = "cifar" if is_small((height, width)) else "imagenet"
     if stem not in STEMS:
         raise ValueError(f"`stem` must be one of {STEMS} or None. Received: stem={stem!r}.")
     # Height and width stay open, so that small crops (multi-crop) go through the same network.

@@ -28,7 +28,8 @@ class Trainer(Step):
     ):
         """Train on plain images, or on batches made by the method's views.
 
-        Without `compile`, the method's default optimizer is used. Plain images get the method's
+        Without `compile`, the method's default optimizer is used, which a line on the screen names:
+        the paper's, or in a short run that of `short_run`. Plain images get the method's
         views; the views of an image are a function of (seed, epoch, index), so that training
         continued with `initial_epoch` sees the stream it would have seen.
 
@@ -59,8 +60,12 @@ class Trainer(Step):
         first_epoch = kwargs.get("initial_epoch", 0)
         steps = kwargs.pop("steps_per_epoch", None)
         batches = inputs.prepare(self, x, y, batch_size, views, seed, first_epoch, steps)
-        optimizer.prepare(self, epochs, batches)
+        say = print if kwargs.get("verbose", "auto") else _nothing
+        if batches.source is not None:
+            inputs.cut_queues(self, batches.source.size, say)
+        optimizer.prepare(self, epochs, batches, say)
         optimizer.set_clock(self, epochs - first_epoch, batches.steps)
+        self.run_seed.assign(seed)
         callbacks = [_BeginEpoch(batches.source)] if self.can("begin_epoch") else []
         if validation_data is not None:
             held_out = inputs.held_out(self, validation_data, batches.batch_size, views, seed)
@@ -150,6 +155,10 @@ class Trainer(Step):
         """Nothing: a method is built already, and Keras' attempt fails with several workers."""
 
     _symbolic_build = _maybe_symbolic_build
+
+
+def _nothing(text):
+    """Takes the place of `print` where `verbose` is 0."""
 
 
 class _BeginEpoch(keras.callbacks.Callback):

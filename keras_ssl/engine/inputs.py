@@ -6,9 +6,11 @@ import os
 from typing import Any
 
 import keras
+from keras import ops
 
 from keras_ssl import data, distribute
 from keras_ssl.engine import optimizer
+from keras_ssl.layers.queue import Queue
 
 DEFAULT_BATCH = 256
 
@@ -121,6 +123,31 @@ def check(model, source, views, batch_size):
             f"{source.name}. Make the method with num_images={source.size}; held-out images have "
             "no row, so their loss is not defined."
         )
+
+
+def cut_queues(model, num_images, say):
+    """Make queues that are larger than the data as large as these, before their first use.
+
+    A larger queue would hold images more than once, and be full late, or never in a short run.
+
+    Args:
+        model: an `SSLModel`; the size of its queues, if it has any, is its `queue_size`.
+        num_images: of the training data.
+        say: called with a sentence where a queue is cut.
+    """
+    queues = [layer for layer in model._flatten_layers() if isinstance(layer, Queue)]
+    larger = [q for q in queues if q.size > num_images and not int(ops.convert_to_numpy(q.count))]
+    if not larger:
+        return
+    with optimizer.scope(model):
+        for queue in larger:
+            queue.shrink(num_images)
+    say(
+        f"{type(model).__name__}: queue of {num_images} in the place of {model.queue_size} "
+        "embeddings, as there are no more images."
+    )
+    model.queue_size = num_images
+    model.test_function = None  # it may have read the old queue
 
 
 def _source(model, x, labels, seed):

@@ -1,12 +1,14 @@
 """The base class of every method: all hooks of a method's life, in the order in which they run."""
 
 import inspect
+import math
 
 import keras
 from keras import ops
 
 from keras_ssl import optimizers
 from keras_ssl.engine.fit import Trainer
+from keras_ssl.ops import draws
 
 _OPTIONAL = ("begin_epoch", "embed", "reconstruct", "sample", "log_prob", "interpolate")
 
@@ -15,7 +17,7 @@ class SSLModel(Trainer, keras.Model):
     """A self-supervised method: networks, state and objective in one `keras.Model`.
 
     A method must define `compute_losses`, and should define `default_views` and
-    `default_optimizer`; all other hooks are optional. `fit` runs them in this order:
+    `paper_optimizer`; all other hooks are optional. `fit` runs them in this order:
 
         default_views(image_size), default_optimizer(total_steps, batch_size)
         for every epoch:  begin_epoch(source)
@@ -30,16 +32,20 @@ class SSLModel(Trainer, keras.Model):
         batch_keys: keys of the batch that `compute_losses` reads, as the method's views make them.
         num_images: number of training images, where the method keeps state of each; else None.
         players: trainable variables by player, where several optimizers take turns; empty for one.
+        short_run: `optimizers.ShortRun`, the optimizer of runs with few steps; None where that of
+            the paper serves them as well.
         unsupported: checks of the contract suite that the method cannot pass, with the reason.
         batches_seen: variable, batches that the current optimizer has been trained on.
         total_steps: variable, optimizer steps of the whole run; 0 where unknown. Set by `fit`.
         steps_per_epoch: variable, optimizer steps of an epoch; 0 where unknown. Set by `fit`.
+        run_seed: variable, the seed of `fit`, which decides draws inside a step (`draw_key`).
     """
 
     loss_names = ("loss",)
     batch_keys = ("views",)
     num_images = None
     players = {}
+    short_run = None
     unsupported = {}
 
     def __init__(self, **kwargs):
@@ -49,6 +55,7 @@ class SSLModel(Trainer, keras.Model):
         self.total_steps = self._counter("total_steps")
         self.steps_per_epoch = self._counter("steps_per_epoch")
         self.batches_seen = self._counter("batches_seen")
+        self.run_seed = self._counter("run_seed")
         self.built = True  # sub-networks are made built; Keras must not call the model to find out
 
     # === Training ===
@@ -59,11 +66,17 @@ class SSLModel(Trainer, keras.Model):
             f"{type(self).__name__} has no default views; pass `views` to `fit`."
         )
 
-    def default_optimizer(self, total_steps, batch_size):
+    def paper_optimizer(self, total_steps, batch_size):
         """The paper's optimizer and schedule for `total_steps` steps of `batch_size` images."""
         raise NotImplementedError(
             f"{type(self).__name__} has no default optimizer; call `compile` first."
         )
+
+    def default_optimizer(self, total_steps, batch_size):
+        """What `fit` takes without `compile`: by `short_run` below its limit, else the paper's."""
+        if self.short_run is not None and total_steps < self.short_run.below:
+            return self.short_run.optimizer(total_steps)
+        return self.paper_optimizer(total_steps, batch_size)
 
     def begin_epoch(self, source):
         """Work on all training images, before the first batch of every epoch, resumed ones too.
@@ -188,6 +201,11 @@ class SSLModel(Trainer, keras.Model):
         )
 
     @property
+    def draw_key(self):
+        """Key of this step's draws (`ops.draws`): negatives, orders of the batch."""
+        return draws.draw_key(self.run_seed, self.step)
+
+    @property
     def progress(self):
         """Share of the run that is done, from 0 to 1: the clock of schedules; 0 outside `fit`."""
         return self.share_of_run(self.step)
@@ -197,6 +215,22 @@ class SSLModel(Trainer, keras.Model):
         """Epochs done, a float32 tensor such as 1.5; 0 where an epoch's length is unknown."""
         steps = ops.cast(self.steps_per_epoch, "float32")
         return ops.where(steps > 0, ops.cast(self.step, "float32") / ops.maximum(steps, 1.0), 0.0)
+
+    @property
+    def run_epochs(self):
+        """Epochs of the whole run, a float32 tensor; 0 where unknown."""
+        total, steps = (ops.cast(n, "float32") for n in (self.total_steps, self.steps_per_epoch))
+        return ops.where(steps > 0, total / ops.maximum(steps, 1.0), 0.0)
+
+    def epochs_of(self, total_steps):
+        """Epochs that so many optimizer steps make, a float; infinite where unknown."""
+        steps = int(ops.convert_to_numpy(self.steps_per_epoch))  # `fit` has set it, else 0
+        return total_steps / steps if steps else math.inf
+
+    def warmup_steps(self, total_steps, epochs=10, most=0.1):
+        """Steps of a paper's warm-up of so many `epochs`, but at most this share of the run."""
+        known = self.epochs_of(total_steps)
+        return round(total_steps * (min(most, epochs / known) if known < math.inf else most))
 
     def share_of_run(self, step):
         """Share of the run that lies before `step`, from 0 to 1; 0 where its end is not known."""

@@ -19,15 +19,18 @@ def scope(model):
     return own.scope() if own is not None else contextlib.nullcontext()
 
 
-def prepare(model, epochs, batches):
+CHOICES = ("auto", "paper")  # by the length of the run, or the paper's at any length
+
+
+def prepare(model, epochs, batches, say):
     """Compile where the user has not, make the optimizer's variables, and check it."""
     if not model.compiled:
-        compile_default(model, epochs, batches.steps, batches.batch_size)
+        say(compile_default(model, epochs, batches.steps, batches.batch_size))
     build(model)
     check(model)
 
 
-def compile_default(model, epochs, steps, batch_size, accumulation=None):
+def compile_default(model, epochs, steps, batch_size, accumulation=None, choice="auto"):
     """Compile with the method's default optimizer for a run of `epochs` times `steps` batches.
 
     Args:
@@ -36,6 +39,10 @@ def compile_default(model, epochs, steps, batch_size, accumulation=None):
         steps: batches an epoch.
         batch_size: images in the global batch.
         accumulation: batches whose gradients are averaged before a step; None for one.
+        choice: one of `CHOICES`.
+
+    Returns:
+        A sentence that says which optimizer was taken, and why.
 
     Raises:
         ValueError: if `steps` is unknown.
@@ -46,10 +53,24 @@ def compile_default(model, epochs, steps, batch_size, accumulation=None):
         )
     batches = accumulation or 1
     model.steps_per_epoch.assign(max(1, steps // batches))  # for defaults that count in epochs
+    total = max(1, epochs * steps // batches)
     with scope(model):
-        optimizer = model.default_optimizer(max(1, epochs * steps // batches), batch_size * batches)
+        make = model.paper_optimizer if choice == "paper" else model.default_optimizer
+        optimizer = make(total, batch_size * batches)
         optimizer.gradient_accumulation_steps = accumulation
         model.compile(optimizer)
+    return _sentence(model, total, choice)
+
+
+def _sentence(model, total_steps, choice):
+    name, short = type(optimizers.inner(model.optimizer)).__name__, model.short_run
+    taken = f"{type(model).__name__}: {name} for a run of {total_steps} steps"
+    if choice == "auto" and short is not None and total_steps < short.below:
+        return (
+            f"{taken}, with a peak rate of {short.learning_rate:g}: the paper's optimizer learns "
+            f"little in so few and is the default from {short.below} steps on."
+        )
+    return f"{taken}, with the paper's settings."
 
 
 def build(model):

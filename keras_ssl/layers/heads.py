@@ -78,8 +78,16 @@ def mlp(
     return keras.Model(inputs, x, name=name)
 
 
+def pytorch_uniform() -> keras.Initializer:
+    """Kernels within 1 / sqrt(fan in), uniform: how PyTorch's linear layers start."""
+    return keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform")
+
+
 def plain_mlp(input_dim: int, widths: Sequence[int], name: str = "projector") -> keras.Model:
-    """`mlp` with biases, without normalisation, glorot-uniform: that of MoCo, SupCon, InstDisc.
+    """`mlp` with biases, without normalisation: the head of MoCo, SupCon, InstDisc.
+
+    Kernels start as in the authors' code, `pytorch_uniform`; biases start at 0, theirs like the
+    kernels.
 
     Args:
         input_dim: width of the features.
@@ -98,7 +106,7 @@ def plain_mlp(input_dim: int, widths: Sequence[int], name: str = "projector") ->
         hidden_norm=False,
         output_norm=None,
         use_bias=True,
-        kernel_initializer="glorot_uniform",
+        kernel_initializer=pytorch_uniform(),
         name=name,
     )
 

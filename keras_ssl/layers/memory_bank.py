@@ -6,10 +6,7 @@ import keras
 from keras import ops
 
 from keras_ssl import distribute
-from keras_ssl.ops import l2_normalize
-
-# Shifts and factors of "lowbias32", https://github.com/skeeto/hash-prospector.
-_MIX = ((16, 0x7FEB352D), (15, 0x846CA68B))
+from keras_ssl.ops import draws, l2_normalize
 
 
 @keras.saving.register_keras_serializable("keras_ssl")
@@ -105,23 +102,17 @@ class MemoryBank(keras.layers.Layer):
             self.partition.assign(value)
         return value
 
-    def draw(self, step: Any, count: int) -> Any:
-        """`count` images, uniform and with replacement: a function of `step`, no random state.
-
-        Counters are scrambled by an integer hash, so that draws are the same on every backend and
-        replica, and after a resume. Probabilities are equal up to a share of `size / 2^31`.
+    def draw(self, key: Any, count: int) -> Any:
+        """`count` images, uniform and with replacement: a function of `key`, no random state.
 
         Args:
-            step: scalar integer, a number or a tensor, >= 0.
+            key: scalar integer, a number or a tensor, >= 0; see `ops.draws.draw_key`.
             count: how many, >= 1.
 
         Returns:
             int32 tensor `(count,)`, in [0, size).
         """
-        # The golden ratio sets step 0 apart from counter 0; the top 31 bits stay positive in int32.
-        start = _scramble(ops.cast(ops.convert_to_tensor(step), "uint32") + _word(0x9E3779B9))
-        bits = _scramble(_scramble(ops.cast(ops.arange(count, dtype="int32"), "uint32")) + start)
-        return ops.cast(ops.right_shift(bits, _word(1)), "int32") % self.size
+        return draws.integers(key, count, self.size)
 
     def get_config(self) -> dict:
         """The constructor's arguments."""
@@ -134,14 +125,3 @@ def _last_of_each(index: Any) -> Any:
     places = ops.arange(ops.shape(index)[0], dtype="int32")
     same = ops.equal(index[:, None], index[None, :])
     return ops.max(ops.where(same, places[None, :], -1), axis=1)
-
-
-def _word(number: int) -> Any:
-    return ops.convert_to_tensor(number, dtype="uint32")
-
-
-def _scramble(x: Any) -> Any:
-    """A bijection of 32-bit words in which every bit of the result depends on all bits of `x`."""
-    for shift, factor in _MIX:
-        x = ops.bitwise_xor(x, ops.right_shift(x, _word(shift))) * _word(factor)
-    return ops.bitwise_xor(x, ops.right_shift(x, _word(16)))

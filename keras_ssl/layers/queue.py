@@ -38,9 +38,14 @@ class Queue(keras.layers.Layer):
             raise ValueError(
                 f"`size` and `width` must be positive. Received: size={size}, width={width}."
             )
-        self.size, self.width = size, width
+        self.width = width
+        self._make(size)
+        self.built = True
+
+    def _make(self, size: int) -> None:
+        self.size = size
         self.keys = self.add_weight(
-            shape=(size, width),
+            shape=(size, self.width),
             initializer=lambda shape, dtype: l2_normalize(keras.random.normal(shape, dtype=dtype)),
             trainable=False,
             aggregation="none",
@@ -52,7 +57,17 @@ class Queue(keras.layers.Layer):
             )
             for name in ("pointer", "count")
         )
-        self.built = True
+
+    def shrink(self, size: int) -> None:
+        """Make an unused queue smaller, with new variables; graphs that read the old are void."""
+        if int(ops.convert_to_numpy(self.count)) or not 1 <= size <= self.size:
+            raise ValueError(
+                "`shrink` takes a queue that was never filled, and a size from 1 to its own, "
+                f"{self.size}. Received: size={size}, rows filled: {int(self.count)}."
+            )
+        # All three: saved weights are told apart by their order.
+        del self.keys, self.pointer, self.count
+        self._make(size)
 
     @property
     def full(self) -> Any:

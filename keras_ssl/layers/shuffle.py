@@ -5,18 +5,17 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 
 from keras_ssl import distribute
 from keras_ssl.layers import norm
+from keras_ssl.ops import draws
 
-_PERMUTATIONS = 64  # orders of a batch that are drawn, and used in turn
 _MOST = 8  # groups: the authors' GPUs
 _LEAST = 8  # images of a group, where possible: statistics of fewer are noise
 
 
-def shuffled(encode: Callable[[Any], Any], images: Any, groups: int, step: Any) -> Any:
+def shuffled(encode: Callable[[Any], Any], images: Any, groups: int, key: Any) -> Any:
     """`encode(images)` with batch statistics of groups of the global batch in another order.
 
     He et al. 2020 (MoCo), https://arxiv.org/abs/1911.05722, section 3.3. The groups play the
@@ -27,13 +26,13 @@ def shuffled(encode: Callable[[Any], Any], images: Any, groups: int, step: Any) 
         encode: networks with this library's batch normalisation, `(n, ...)` -> `(n, width)`.
         images: `(n, ...)`, of this replica.
         groups: groups of the global batch, which divide it; see `group_count`.
-        step: scalar integer; each has another order.
+        key: scalar integer that decides the order; see `ops.draws.draw_key`.
 
     Returns:
         float32 `(global n, width)` in the images' order, the same on all replicas.
     """
     if groups > 1:
-        order = batch_order(images.shape[0] * distribute.num_replicas(), step)
+        order = draws.permutation(key, images.shape[0] * distribute.num_replicas())
         images = ops.take(distribute.all_gather(images), order, axis=0)
         images = distribute.local_rows(images)
     # Images travel, not features: a replica normalises the images of its own groups.
@@ -41,13 +40,6 @@ def shuffled(encode: Callable[[Any], Any], images: Any, groups: int, step: Any) 
         encoded = encode(images)
     encoded = distribute.all_gather(ops.cast(encoded, "float32"))
     return ops.take(encoded, ops.argsort(order), axis=0) if groups > 1 else encoded
-
-
-def batch_order(size: int, step: Any) -> Any:
-    """A permutation of `size` images as int32, one of 64 that take turns from step to step."""
-    generator = np.random.default_rng(size)
-    orders = [generator.permutation(size) for _ in range(_PERMUTATIONS)]
-    return ops.take(np.stack(orders).astype("int32"), step % _PERMUTATIONS, axis=0)
 
 
 def group_count(batch_size: int, groups: int | None) -> int:

@@ -30,11 +30,11 @@ class BarlowTwins(SSLModel):
     Args:
         backbone: a `keras_ssl.backbones.Backbone`, or any image `keras.Model`, which is adopted.
         projector: `keras.Model` from features to embeddings; by default three Dense layers of 8192,
-            batch normalisation and ReLU between them; 2048 up to 64 px.
+            batch normalisation and ReLU between them; 2048 below 64 px.
         off_diagonal_weight: lambda of the paper, >= 0; by default that of the authors' code.
         loss_scale: > 0. Under LARS, which cancels it for weight matrices, it sets the learning rate
             of biases and batch normalisation; by default 0.024, with which 0.2 for weights is the
-            paper's 0.0048 for vectors; up to 64 px 0.1 (solo-learn). 1 gives the paper's loss.
+            paper's 0.0048 for vectors; below 64 px 0.1 (solo-learn). 1 gives the paper's loss.
         **kwargs: as `keras.Model`.
 
     Batch:
@@ -43,6 +43,8 @@ class BarlowTwins(SSLModel):
     Raises:
         ValueError: if `off_diagonal_weight` is negative or `loss_scale` is not positive.
     """
+
+    short_run = optimizers.ShortRun(below=10_000, learning_rate=2e-3)
 
     def __init__(
         self,
@@ -61,7 +63,7 @@ class BarlowTwins(SSLModel):
                 self.backbone.feature_dim,
                 widths,
                 output_norm=None,
-                kernel_initializer="lecun_normal",
+                kernel_initializer=heads.pytorch_uniform(),
             )
         self.projector = projector
         if loss_scale is None:
@@ -93,16 +95,15 @@ class BarlowTwins(SSLModel):
         return keras.ops.cast(heads.chain(images, self.backbone, self.projector), "float32")
 
     def default_views(self, image_size):
-        """BYOL's two views, of different strength."""
-        return views.byol(image_size)
+        """BYOL's two views, of different strength, with torchvision's operations."""
+        return views.byol(image_size, form="torchvision")
 
-    def default_optimizer(self, total_steps, batch_size):
-        """LARS, warmed up over a hundredth of the run (10 of 1000 epochs), cosine to a thousandth.
+    def paper_optimizer(self, total_steps, batch_size):
+        """LARS, warmed up over 10 epochs (at most a tenth of the run), cosine to a thousandth.
 
         Learning rate 0.2 * batch / 256, weight decay 1e-6 (authors' code).
         """
         peak = 0.2 * batch_size / 256
-        schedule = optimizers.WarmupCosine(
-            peak, total_steps, warmup_steps=total_steps // 100, floor=1e-3 * peak
-        )
+        warmup = self.warmup_steps(total_steps)
+        schedule = optimizers.WarmupCosine(peak, total_steps, warmup, floor=1e-3 * peak)
         return optimizers.LARS(schedule, momentum=0.9, weight_decay=1e-6)

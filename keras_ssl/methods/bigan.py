@@ -141,7 +141,7 @@ class BiGAN(SSLModel):
         noise = {"latent_noise": {"distribution": "normal", "shape": (self.latent_dim,)}}
         return views.WithNoise(views.plain(image_size), noise)
 
-    def default_optimizer(self, total_steps, batch_size):
+    def paper_optimizer(self, total_steps, batch_size):
         """Adam at 2e-4 with beta_1 = 0.5 for both players, falling to 1 % in the second half.
 
         L2 of 5e-5 on kernels: the authors' 2.5e-5 is that of losses half as large, and Adam's step

@@ -1,7 +1,7 @@
 """BYOL: predict a slow teacher's projection of another view, without negatives.
 
-Grill, Strub, Altche, Tallec, Richemond et al. 2020, https://arxiv.org/abs/2006.07733 (sections 3
-and appendix J). Departures from the authors' code: the teacher starts equal to the student (theirs
+Grill, Strub, Altche, Tallec, Richemond et al. 2020, https://arxiv.org/abs/2006.07733 (section 3).
+Departures from the authors' code: the teacher starts equal to the student (theirs
 has its own random weights); no bias before batch normalisation, which would subtract it.
 """
 
@@ -32,11 +32,14 @@ class BYOL(SSLModel):
 
     Args:
         backbone: a `keras_ssl.backbones.Backbone`, or any image `keras.Model`, which is adopted.
-        projector: `keras.Model` from features to projections; by default Dense 4096, batch
-            normalisation, ReLU, Dense 256.
+            The authors' ResNet-50 (bottleneck blocks only) starts residual blocks as identities:
+            `zero_init_residual=True`.
+        projector: `keras.Model` from features to projections; by default Dense 4096 (1024 below 64
+            px, as lightly for CIFAR-10), batch normalisation, ReLU, Dense 256.
         predictor: `keras.Model` from projections to projections; by default of the same form.
-        momentum: m at the start, in [0, 1]; by default 0.996 (1000 epochs; the paper uses 0.99
-            for 100 and 300), and 0.99 up to 64 px. It is kept where the run's length is unknown.
+        momentum: m at the start, in [0, 1]; None for 0.996, and from 40 epochs on the authors' by
+            the length of the run: 0.97, 0.99 from 100 epochs on, 0.996 from 1000 on (0.99 below
+            64 px). It is kept where that length is unknown.
         **kwargs: as `keras.Model`.
 
     Batch:
@@ -46,14 +49,16 @@ class BYOL(SSLModel):
         ValueError: if `momentum` is outside [0, 1].
     """
 
+    short_run = optimizers.ShortRun(below=10_000, learning_rate=1e-3)
+
     def __init__(self, backbone, projector=None, predictor=None, momentum=None, **kwargs):
         super().__init__(**kwargs)
         self.backbone = backbones.adopt(backbone)
-        self.projector = projector or _mlp(self.backbone.feature_dim, "projector")
-        self.predictor = predictor or _mlp(self.projector.output_shape[-1], "predictor")
-        if momentum is None:
-            momentum = 0.99 if is_small(self.image_shape) else 0.996
-        if not 0 <= momentum <= 1:
+        hidden = 1024 if is_small(self.image_shape) else 4096
+        self.projector = projector or _mlp(self.backbone.feature_dim, hidden, "projector")
+        width = self.projector.output_shape[-1]
+        self.predictor = predictor or _mlp(width, hidden, "predictor")
+        if momentum is not None and not 0 <= momentum <= 1:
             raise ValueError(f"`momentum` must be in [0, 1]. Received: momentum={momentum}.")
         self.momentum = momentum
         self.teacher_backbone = ema.make_teacher(self.backbone)
@@ -76,7 +81,7 @@ class BYOL(SSLModel):
     def after_step(self):
         """The teacher follows the student, ever more slowly."""
         share = self.share_of_run(self.step - 1)  # the optimizer has counted this step already
-        decay = optimizers.cosine_momentum(share, 1, self.momentum)
+        decay = optimizers.cosine_momentum(share, 1, self._first_momentum())
         ema.update(self.teacher_backbone, self.backbone, decay)
         ema.update(self.teacher_projector, self.projector, decay)
 
@@ -88,17 +93,28 @@ class BYOL(SSLModel):
         """Two views of unlike strength: the first always blurred, the second at times solarised."""
         return views.byol(image_size)
 
-    def default_optimizer(self, total_steps, batch_size):
-        """LARS, warmed up over a hundredth of the run (10 of 1000 epochs), then cosine to zero.
+    def paper_optimizer(self, total_steps, batch_size):
+        """LARS, warmed up over 10 epochs (at most a tenth of the run), then cosine to zero.
 
-        Learning rate 0.2 * batch / 256, weight decay 1.5e-6 (paper, section 3.3).
+        The authors' presets: learning rate 0.45 * batch / 256 below 300 epochs, 0.3 below 1000,
+        then 0.2; weight decay 1e-6, and 1.5e-6 from 1000 epochs on.
         """
-        peak = 0.2 * batch_size / 256
-        schedule = optimizers.WarmupCosine(peak, total_steps, warmup_steps=total_steps // 100)
-        return optimizers.LARS(schedule, momentum=0.9, weight_decay=1.5e-6)
+        epochs = self.epochs_of(total_steps)
+        peak = (0.45 if epochs < 300 else 0.3 if epochs < 1000 else 0.2) * batch_size / 256
+        schedule = optimizers.WarmupCosine(peak, total_steps, self.warmup_steps(total_steps))
+        decay = 1e-6 if epochs < 1000 else 1.5e-6
+        return optimizers.LARS(schedule, momentum=0.9, weight_decay=decay)
+
+    def _first_momentum(self):
+        if self.momentum is not None:
+            return self.momentum
+        longest = 0.99 if is_small(self.image_shape) else 0.996
+        # A short run needs a slow teacher: one that follows is met before anything is learnt.
+        presets = {0: 0.996, 40: 0.97, 100: 0.99, 1000: longest}
+        return optimizers.by_epochs(self.run_epochs, presets)
 
 
-def _mlp(width, name):
+def _mlp(width, hidden, name):
     return heads.mlp(
-        width, (4096, 256), output_norm=None, kernel_initializer="lecun_normal", name=name
+        width, (hidden, 256), output_norm=None, kernel_initializer="lecun_normal", name=name
     )

@@ -46,8 +46,8 @@ class CMC(SSLModel):
             default Dense with biases.
         graph: "full" or "core", see above.
         dim: width of the embeddings and of the banks.
-        temperature: t, > 0; by default 0.07, and 0.1 up to 64 px.
-        num_negatives: K; 0 for the cross-entropy over all rows; by default 4096, and 0 up to 64 px.
+        temperature: t, > 0; by default 0.07, and 0.1 below 64 px.
+        num_negatives: K; 0 for the cross-entropy over all rows; by default 4096, and 0 below 64 px.
         bank_momentum: share of a row that is kept when its image is seen, in [0, 1).
         **kwargs: as `keras.Model`.
 
@@ -61,6 +61,7 @@ class CMC(SSLModel):
     """
 
     batch_keys = ("views", "index")
+    short_run = optimizers.ShortRun(below=10_000, learning_rate=3e-3)
 
     def __init__(
         self,
@@ -125,7 +126,7 @@ class CMC(SSLModel):
         """One crop for all channels."""
         return views.cmc(image_size)
 
-    def default_optimizer(self, total_steps, batch_size):
+    def paper_optimizer(self, total_steps, batch_size):
         """SGD with momentum 0.9 and L2 1e-4 in the gradient; learning rate 0.03 * batch / 128.
 
         It falls to a tenth after 120, 160 and 200 of the authors' 240 epochs.
@@ -143,7 +144,7 @@ class CMC(SSLModel):
     def _match(self, z, bank, index, training):
         """Loss of `z` against the bank of another group."""
         t, count = self.temperature, self.num_negatives
-        return memory.discriminate(bank, z, index, t, count, self.step, keep=training)
+        return memory.discriminate(bank, z, index, t, count, self.draw_key, keep=training)
 
 
 def _pairs(graph, count):

@@ -45,6 +45,8 @@ class DCL(SSLModel):
         ValueError: if `temperature` or `sigma` is not positive.
     """
 
+    short_run = optimizers.ShortRun(below=10_000, learning_rate=3e-3)
+
     def __init__(self, backbone, projector=None, temperature=0.1, sigma=None, **kwargs):
         super().__init__(**kwargs)
         if not temperature > 0 or (sigma is not None and not sigma > 0):
@@ -71,13 +73,13 @@ class DCL(SSLModel):
         return ops.cast(heads.chain(images, self.backbone, self.projector), "float32")
 
     def default_views(self, image_size):
-        """SimCLR's two views; up to 64 px those of MoCo's CIFAR-10 demo, as the public code."""
+        """SimCLR's two views; below 64 px those of MoCo's CIFAR-10 demo, as the public code."""
         return views.moco(image_size) if is_small(image_size) else views.simclr(image_size)
 
-    def default_optimizer(self, total_steps, batch_size):
+    def paper_optimizer(self, total_steps, batch_size):
         """SGD with momentum 0.9, L2 1e-4 and a cosine from 0.03 * batch / 256, as MoCo's.
 
-        Up to 64 px Adam at a rate of 1e-3 throughout, with L2 1e-6 in the gradient (public code).
+        Below 64 px Adam at a rate of 1e-3 throughout, with L2 1e-6 in the gradient (public code).
         """
         if is_small(self.image_shape):
             return optimizers.Adam(1e-3, weight_decay=1e-6)
@@ -88,4 +90,6 @@ class DCL(SSLModel):
         width = self.backbone.feature_dim
         if not is_small(self.image_shape):
             return heads.mlp(width, (width, 128))
-        return heads.mlp(width, (512, 128), output_norm=None, kernel_initializer="glorot_uniform")
+        return heads.mlp(
+            width, (512, 128), output_norm=None, kernel_initializer=heads.pytorch_uniform()
+        )

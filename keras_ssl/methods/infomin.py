@@ -3,7 +3,7 @@
 Tian, Sun, Poole, Krishnan, Schmid, Isola 2020, https://arxiv.org/abs/2005.10243 (section 5), and
 the authors' code, PyContrast, for the networks and numbers. Departures from the authors' code:
 shuffled batch normalisation is one function of the global batch, whatever the number of devices;
-settings up to 64 px are our own, after MoCo's.
+settings below 64 px are our own, after MoCo's.
 """
 
 import keras
@@ -41,12 +41,12 @@ class InfoMin(SSLModel):
         jigsaw_projector: `keras.Model` from the features of all patches, `(batch, patches,
             features)`, to the same space; by default a projector as above that they share, and a
             Dense layer from all of them side by side.
-        grid: cells a side of the jigsaw, `grid * grid` patches; by default 3, and 2 up to 64 px. 0
+        grid: cells a side of the jigsaw, `grid * grid` patches; by default 3, and 2 below 64 px. 0
             for no jigsaw.
         weight: weight of the jigsaw's term, beta of the authors' code, in [0, 1].
         temperature: t, > 0.
-        queue_size: K; by default 65,536, and 4,096 up to 64 px.
-        momentum: share of f' kept at each step; by default 0.999, and 0.99 up to 64 px.
+        queue_size: K; by default 65,536, and 4,096 below 64 px.
+        momentum: share of f' kept at each step; by default 0.999, and 0.99 below 64 px.
         groups: as of `keras_ssl.MoCo`.
         **kwargs: as `keras.Model`.
 
@@ -59,6 +59,7 @@ class InfoMin(SSLModel):
     """
 
     loss_names = ("loss", "image_loss", "jigsaw_loss")
+    short_run = optimizers.ShortRun(below=10_000, learning_rate=3e-3)
 
     def __init__(
         self,
@@ -105,7 +106,7 @@ class InfoMin(SSLModel):
         with norm.grouped(groups):
             query = heads.chain(view1, self.backbone, self.projector, training=training)
             jigsaw_query = self._jigsaw_query(patches, training) if self.grid else None
-        key = shuffled(lambda x: self._key(x, training), view2, groups, self.step)
+        key = shuffled(lambda x: self._key(x, training), view2, groups, self.draw_key)
         key = ops.stop_gradient(key)
         image_loss = self._contrast(query, key)
         jigsaw_loss = self._contrast(jigsaw_query, key) if self.grid else ops.zeros(())
@@ -128,10 +129,10 @@ class InfoMin(SSLModel):
         """Query and key of the paper's strong set, and the patches."""
         return views.infomin(image_size, self.grid)
 
-    def default_optimizer(self, total_steps, batch_size):
+    def paper_optimizer(self, total_steps, batch_size):
         """SGD with momentum 0.9 and L2 in the gradient, cosine to a thousandth of the rate.
 
-        Learning rate 0.03 * batch / 256 and L2 1e-4; up to 64 px MoCo's, 0.06 * batch / 512 and
+        Learning rate 0.03 * batch / 256 and L2 1e-4; below 64 px MoCo's, 0.06 * batch / 512 and
         5e-4.
         """
         small = is_small(self.image_shape)

@@ -37,8 +37,8 @@ class InstDisc(SSLModel):
         num_images: n, images of the data, >= 2.
         projector: `keras.Model` from features to `dim` numbers; by default Dense with biases.
         dim: width of v and of the bank.
-        temperature: t, > 0; by default 0.07, and 0.1 up to 64 px.
-        num_negatives: K; 0 for the cross-entropy over all rows; by default 4096, and 0 up to 64 px.
+        temperature: t, > 0; by default 0.07, and 0.1 below 64 px.
+        num_negatives: K; 0 for the cross-entropy over all rows; by default 4096, and 0 below 64 px.
         bank_momentum: share of a row that is kept when its image is seen, in [0, 1).
         prox_weight: weight of the proximal term, >= 0; the paper tries up to 50, with
             `bank_momentum=0`.
@@ -54,6 +54,7 @@ class InstDisc(SSLModel):
     """
 
     batch_keys = ("views", "index")
+    short_run = optimizers.ShortRun(below=10_000, learning_rate=3e-3)
 
     def __init__(
         self,
@@ -87,7 +88,7 @@ class InstDisc(SSLModel):
         v = heads.chain(images, self.backbone, self.projector, training=training)
         v = distribute.all_gather(l2_normalize(v))
         t, count = self.temperature, self.num_negatives
-        loss = memory.discriminate(self.bank, v, index, t, count, self.step, keep=training)
+        loss = memory.discriminate(self.bank, v, index, t, count, self.draw_key, keep=training)
         if self.prox_weight:
             distance = ops.sum(ops.square(v - self.bank.look_up(index)), axis=-1)
             loss += self.prox_weight * ops.mean(distance)
@@ -103,10 +104,10 @@ class InstDisc(SSLModel):
         """The one view of the authors' code."""
         return views.instdisc(image_size)
 
-    def default_optimizer(self, total_steps, batch_size):
+    def paper_optimizer(self, total_steps, batch_size):
         """SGD with momentum 0.9 and L2 in the gradient, a tenth of the rate at 60 and 80 % each.
 
-        Learning rate 0.03 * batch / 256 and L2 1e-4; up to 64 px 0.03 * batch / 128 and L2 5e-4.
+        Learning rate 0.03 * batch / 256 and L2 1e-4; below 64 px 0.03 * batch / 128 and L2 5e-4.
         """
         small = is_small(self.image_shape)
         rate = 0.03 * batch_size / (128 if small else 256)

@@ -15,7 +15,7 @@ def discriminate(
     index: Any,
     temperature: float,
     num_negatives: int,
-    step: Any,
+    key: Any,
     keep: bool,
 ) -> Any:
     """Loss of telling each embedding's own row of a bank from the others.
@@ -30,8 +30,8 @@ def discriminate(
         index: integers `(N,)`, the images of the global batch.
         temperature: > 0.
         num_negatives: K; 0 for all rows.
-        step: scalar integer that determines the rows drawn; banks of one size draw the same places
-            for the same step and K.
+        key: scalar integer that decides the rows drawn, `SSLModel.draw_key`; banks of one size draw
+            the same places for the same key and K.
         keep: whether the bank stores this batch's Z if it has none yet; True in training.
 
     Returns:
@@ -39,7 +39,7 @@ def discriminate(
     """
     if not num_negatives:
         return losses.memory_cross_entropy(embeddings, bank.rows, index, temperature)
-    negatives = bank.look_up(bank.draw(step, num_negatives))
+    negatives = bank.look_up(bank.draw(key, num_negatives))
     scores = losses.memory_scores(embeddings, bank.look_up(index), negatives, temperature)
     partition = bank.fix_partition(losses.partition_estimate(scores, bank.size), keep=keep)
     return losses.noise_contrastive(scores, partition, bank.size)

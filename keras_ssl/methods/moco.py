@@ -35,12 +35,13 @@ class MoCo(SSLModel):
 
     Args:
         backbone: a `keras_ssl.backbones.Backbone`, or any image `keras.Model`, which is adopted.
-        projector: `keras.Model` from features to the space of the loss; by default Dense 128 (v1)
-            or Dense-ReLU-Dense of the features' width and 128 (v2), with biases.
-        temperature: positive float; by default 0.07 (v1) or 0.2 (v2), and 0.1 up to 64 px (the
+        projector: `keras.Model` from features to the space of the loss; by default Dense 128 (v1,
+            and below 64 px, as in the authors' CIFAR-10 demo) or Dense-ReLU-Dense of the features'
+            width and 128 (v2), with biases.
+        temperature: positive float; by default 0.07 (v1) or 0.2 (v2), and 0.1 below 64 px (the
             authors' CIFAR-10 demo).
-        queue_size: K; by default 65,536, and 4,096 up to 64 px.
-        momentum: share of g kept at each step; by default 0.999, and 0.99 up to 64 px.
+        queue_size: K; by default 65,536, and 4,096 below 64 px.
+        momentum: share of g kept at each step; by default 0.999, and 0.99 below 64 px.
         groups: most groups of the batch with statistics of their own; by default up to 8, of at
             least 8 images where the batch allows it (`keras_ssl.layers.shuffle.group_count`); 1
             takes statistics of the whole batch and shuffles nothing.
@@ -54,6 +55,8 @@ class MoCo(SSLModel):
         ValueError: for an argument outside its range, or `groups` with a network whose batch
             normalisation is not this library's.
     """
+
+    short_run = optimizers.ShortRun(below=10_000, learning_rate=3e-3)
 
     def __init__(
         self,
@@ -73,7 +76,7 @@ class MoCo(SSLModel):
         self.backbone = backbones.adopt(backbone)
         small, width = is_small(self.image_shape), self.backbone.feature_dim
         self.projector = projector or heads.plain_mlp(
-            width, (128,) if version == 1 else (width, 128)
+            width, (128,) if version == 1 or small else (width, 128)
         )
         given = {"temperature": temperature, "queue_size": queue_size, "momentum": momentum}
         default = {"temperature": 0.1, "queue_size": 4096, "momentum": 0.99}
@@ -96,7 +99,7 @@ class MoCo(SSLModel):
         with norm.grouped(groups):
             query = heads.chain(view1, self.backbone, self.projector, training=training)
         query = distribute.all_gather(ops.cast(query, "float32"))  # (global N, width)
-        key = shuffled(lambda x: self._key(x, training), view2, groups, self.step)
+        key = shuffled(lambda x: self._key(x, training), view2, groups, self.draw_key)
         key = ops.stop_gradient(key)
         loss = losses.info_nce(query, key, self.queue.keys, temperature=self.temperature)
         if training:  # after the loss: an image is no negative of itself
@@ -116,10 +119,10 @@ class MoCo(SSLModel):
         """The two views of v1 (section 3.3) or v2 (section 3)."""
         return views.moco(image_size, version=self.version)
 
-    def default_optimizer(self, total_steps, batch_size):
+    def paper_optimizer(self, total_steps, batch_size):
         """SGD with momentum 0.9 and L2 in the gradient; learning rate 0.03 * batch / 256.
 
-        v2 lets it fall along half a cosine, v1 to a tenth at 60 and at 80 % of the run. Up to 64 px
+        v2 lets it fall along half a cosine, v1 to a tenth at 60 and at 80 % of the run. Below 64 px
         the settings of the authors' CIFAR-10 demo: 0.06 * batch / 512, cosine, L2 5e-4.
         """
         small = is_small(self.image_shape)

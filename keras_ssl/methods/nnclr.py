@@ -33,12 +33,13 @@ class NNCLR(SSLModel):
     Args:
         backbone: a `keras_ssl.backbones.Backbone`, or any image `keras.Model`, which is adopted.
         projector: `keras.Model` from features to the space of the neighbours; by default Dense
-            2048, 2048, 256, each with batch normalisation, all but the last with ReLU.
-        predictor: `keras.Model` from that space to itself; by default Dense 4096, batch
-            normalisation, ReLU, Dense 256.
-        temperature: t, positive float; by default 0.1, and 0.2 up to 64 px (solo-learn's for
+            2048 (1024 below 64 px), the same, 256, each with batch normalisation, all but the last
+            with ReLU.
+        predictor: `keras.Model` from that space to itself; by default Dense 4096 (1024 below 64
+            px), batch normalisation, ReLU, Dense 256.
+        temperature: t, positive float; by default 0.1, and 0.2 below 64 px (solo-learn's for
             CIFAR-10).
-        queue_size: rows of the queue; by default 98,304, and 65,536 up to 64 px.
+        queue_size: rows of the queue; by default 98,304, and 65,536 below 64 px.
         **kwargs: as `keras.Model`.
 
     Batch:
@@ -47,6 +48,8 @@ class NNCLR(SSLModel):
     Raises:
         ValueError: if `temperature` or `queue_size` is not positive.
     """
+
+    short_run = optimizers.ShortRun(below=10_000, learning_rate=2e-3)
 
     def __init__(
         self,
@@ -59,16 +62,16 @@ class NNCLR(SSLModel):
     ):
         super().__init__(**kwargs)
         self.backbone = backbones.adopt(backbone)
-        self.projector = projector or _projector(self.backbone.feature_dim)
+        small = is_small(self.image_shape)
+        self.projector = projector or _projector(self.backbone.feature_dim, 1024 if small else 2048)
         width = self.projector.output_shape[-1]
         self.predictor = predictor or heads.mlp(
             width,
-            (4096, width),
+            (1024 if small else 4096, width),
             output_norm=None,
             kernel_initializer="lecun_normal",
             name="predictor",
         )
-        small = is_small(self.image_shape)
         if temperature is None:
             temperature = 0.2 if small else 0.1
         if not temperature > 0:
@@ -102,13 +105,13 @@ class NNCLR(SSLModel):
         """BYOL's two views, of different strength."""
         return views.byol(image_size)
 
-    def default_optimizer(self, total_steps, batch_size):
-        """LARS, warmed up over a hundredth of the run (10 of 1000 epochs), then cosine to zero.
+    def paper_optimizer(self, total_steps, batch_size):
+        """LARS, warmed up over 10 epochs (at most a tenth of the run), then cosine to zero.
 
         Learning rate 0.3 * batch / 256, weight decay 1e-6 (paper).
         """
         peak = 0.3 * batch_size / 256
-        schedule = optimizers.WarmupCosine(peak, total_steps, warmup_steps=total_steps // 100)
+        schedule = optimizers.WarmupCosine(peak, total_steps, self.warmup_steps(total_steps))
         return optimizers.LARS(schedule, momentum=0.9, weight_decay=1e-6)
 
     def _nearest(self, z):
@@ -119,6 +122,6 @@ class NNCLR(SSLModel):
         return ops.stop_gradient(nearest)
 
 
-def _projector(width):
-    head = heads.mlp(width, (2048, 2048, 256), output_norm=None)
+def _projector(width, hidden):
+    head = heads.mlp(width, (hidden, hidden, 256), output_norm=None)
     return keras.Model(head.inputs, batch_norm(name="projector_bn3")(head.output), name="projector")

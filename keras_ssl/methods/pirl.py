@@ -4,7 +4,7 @@ Misra, van der Maaten 2019, https://arxiv.org/abs/1912.01991 (section 3). Depart
 noise-contrastive estimation with a constant Z from the first batch, as the authors' code (VISSL)
 has it; the paper sums over the negatives in its place. Departures from the
 authors' code: both terms share the negatives, which are drawn once a step, as a function of the
-step (theirs: for each image and term); settings up to 64 px are our own, after InstDisc's.
+step (theirs: for each image and term); settings below 64 px are our own, after InstDisc's.
 """
 
 import keras
@@ -42,11 +42,11 @@ class PIRL(SSLModel):
         transform_projector: g, `keras.Model` from the features of all parts, `(batch, parts,
             features)`, to `dim` numbers; by default as above. A rotation has one part.
         transform: "jigsaw" or "rotation"; what `default_views` does.
-        grid: cells a side of the jigsaw; by default 3, and 2 up to 64 px. The parts are `grid *
+        grid: cells a side of the jigsaw; by default 3, and 2 below 64 px. The parts are `grid *
             grid` patches.
         dim: width of the embeddings and of the bank.
         weight: weight of the transformed image's term, lambda in the paper, in [0, 1].
-        temperature: > 0; by default 0.07, and 0.1 up to 64 px.
+        temperature: > 0; by default 0.07, and 0.1 below 64 px.
         num_negatives: K; 0 for the cross-entropy over all rows; by default 32000, and 0 up to 64
             px.
         bank_momentum: share of a row that is kept when its image is seen, in [0, 1).
@@ -63,6 +63,7 @@ class PIRL(SSLModel):
 
     loss_names = ("loss", "transform_loss", "image_loss")
     batch_keys = ("views", "index")
+    short_run = optimizers.ShortRun(below=10_000, learning_rate=3e-3)
 
     def __init__(
         self,
@@ -113,7 +114,7 @@ class PIRL(SSLModel):
         v = distribute.all_gather(self._embedded(images, training))
         terms = [
             memory.discriminate(
-                self.bank, z, index, self.temperature, self.num_negatives, self.step, training
+                self.bank, z, index, self.temperature, self.num_negatives, self.draw_key, training
             )
             for z in (w, v)
         ]
@@ -130,17 +131,17 @@ class PIRL(SSLModel):
         """The image, and its patches or its rotation."""
         return views.pirl(image_size, self.transform, self.grid)
 
-    def default_optimizer(self, total_steps, batch_size):
+    def paper_optimizer(self, total_steps, batch_size):
         """SGD with momentum 0.9 and L2 1e-4 in the gradient, cosine to a thousandth of the rate.
 
-        Learning rate 0.03 * batch / 256: 0.12 for the paper's batches of 1024; up to 64 px 0.03 *
-        batch / 128 and L2 5e-4, InstDisc's. Biases and batch normalisation decay like the rest (not
-        in the authors' code).
+        Learning rate 0.03 * batch / 256: 0.12 for the paper's batches of 1024; below 64 px 0.03 *
+        batch / 128 and L2 5e-4, InstDisc's. Biases and batch normalisation do not decay.
         """
         small = is_small(self.image_shape)
         rate = 0.03 * batch_size / (128 if small else 256)
         schedule = keras.optimizers.schedules.CosineDecay(rate, total_steps, alpha=1e-3)
-        return optimizers.SGD(schedule, momentum=0.9, weight_decay=5e-4 if small else 1e-4)
+        decay = 5e-4 if small else 1e-4
+        return optimizers.SGD(schedule, momentum=0.9, weight_decay=decay, exclude_1d=True)
 
     def _embedded(self, images, training):
         """v: unit-length embeddings of the images of this replica."""
@@ -163,8 +164,11 @@ class PIRL(SSLModel):
 def _transform_head(width, parts, dim):
     """g: a Dense layer for each part, shared, and one for the parts side by side; or one Dense."""
     x = features = keras.Input((parts, width), name="parts")
+    start = heads.pytorch_uniform
     if parts > 1:
-        x = keras.layers.Dense(dim, name="transform_projector_dense1")(x)
+        x = keras.layers.Dense(dim, kernel_initializer=start(), name="transform_projector_dense1")(
+            x
+        )
     x = keras.layers.Flatten()(x)
-    x = keras.layers.Dense(dim, name="transform_projector_dense2")(x)
+    x = keras.layers.Dense(dim, kernel_initializer=start(), name="transform_projector_dense2")(x)
     return keras.Model(features, x, name="transform_projector")

@@ -3,8 +3,10 @@
 Chen, Kornblith, Norouzi, Hinton 2020, https://arxiv.org/abs/2002.05709 (v1: Algorithm 1, sections 2
 and 3), and Chen, Kornblith, Swersky, Norouzi, Hinton 2020, https://arxiv.org/abs/2006.10029 (v2:
 deeper head, fine-tuned from its middle; sections 2 and 3.1). Departures from the authors' code: the
-loss is the paper's mean over the 2N views (theirs is twice that, which LARS cancels). The queue of
-negatives with which v2 gains about a point is not in their code either.
+loss is the paper's mean over the 2N views. Theirs is twice that; LARS cancels the factor for
+weights, but for their decay, and not for the variables that it leaves to plain SGD (biases, batch
+normalisation), which move twice as far there. The queue of negatives with which v2 gains about a
+point is not in their code either.
 """
 
 import math
@@ -33,11 +35,12 @@ class SimCLR(SSLModel):
 
     Args:
         backbone: a `keras_ssl.backbones.Backbone`, or any image `keras.Model`, which is adopted.
+            The authors' ResNets start residual blocks as identities: `zero_init_residual=True`.
         projector: `keras.Model` from features to the space of the loss; by default the authors'
             head, Dense-BatchNorm-ReLU of the features' width, once (v1) or twice (v2), then
             Dense-BatchNorm of width 128.
-        temperature: positive float; by default 0.5 up to 64 px (CIFAR-10, appendix B.9), else 0.1
-            (ImageNet, both versions).
+        temperature: positive float; by default 0.1 (ImageNet, both versions), and 0.2 below 64 px,
+            which serves short runs; the paper's for CIFAR-10 is 0.5 (appendix B.9).
         version: 1 or 2, which chooses head, learning rate and warm-up.
         **kwargs: as `keras.Model`.
 
@@ -49,6 +52,8 @@ class SimCLR(SSLModel):
             cannot be adopted.
     """
 
+    short_run = optimizers.ShortRun(below=10_000, learning_rate=3e-3)
+
     def __init__(self, backbone, projector=None, temperature=None, version=1, **kwargs):
         super().__init__(**kwargs)
         if version not in (1, 2):
@@ -58,7 +63,7 @@ class SimCLR(SSLModel):
         width = self.backbone.feature_dim
         self.projector = projector or heads.mlp(width, (*[width] * version, 128))
         if temperature is None:
-            temperature = 0.5 if is_small(self.image_shape) else 0.1
+            temperature = 0.2 if is_small(self.image_shape) else 0.1
         if not temperature > 0:
             raise ValueError(
                 f"`temperature` must be positive. Received: temperature={temperature}."
@@ -105,17 +110,17 @@ class SimCLR(SSLModel):
         """Crop, flip, colour jitter, grey (and blur above 64 px): section 3 and appendix A."""
         return views.simclr(image_size)
 
-    def default_optimizer(self, total_steps, batch_size):
+    def paper_optimizer(self, total_steps, batch_size):
         """LARS with momentum 0.9 and weight decay 1e-4, warmed up, then cosine to zero.
 
         Learning rate: 0.075 * sqrt(batch) (v1, appendix B.1: for small batches and short training)
-        or 0.1 * sqrt(batch) (v2, section 3.1); up to 64 px 2 * sqrt(batch / 512), which at 512
-        images is that of the authors' command for CIFAR-10. Warm-up: a tenth of the run (10 of 100
-        epochs) or, v2, a twentieth. The weight decay is that of v2 and of the authors' README, for
-        either version; v1's paper has 1e-6.
+        or 0.1 * sqrt(batch) (v2, section 3.1); below 64 px 2 * sqrt(batch / 512), which at 512
+        images is that of the authors' command for CIFAR-10. Warm-up: 10 epochs, at most a tenth of
+        the run, or (v2) a twentieth of the run. The weight decay is that of v2 and of the authors'
+        README, for either version; v1's paper has 1e-6.
         """
         rate = 0.075 if self.version == 1 else 0.1
         peak = (2 / math.sqrt(512) if is_small(self.image_shape) else rate) * math.sqrt(batch_size)
-        warmup = total_steps // (10 if self.version == 1 else 20)
+        warmup = self.warmup_steps(total_steps) if self.version == 1 else total_steps // 20
         schedule = optimizers.WarmupCosine(peak, total_steps, warmup_steps=warmup)
         return optimizers.LARS(schedule, momentum=0.9, weight_decay=1e-4, velocity="update")

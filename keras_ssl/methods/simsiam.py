@@ -1,9 +1,8 @@
 """SimSiam: predict another view's projection by the same network, with a stop-gradient.
 
 Chen and He 2021, https://arxiv.org/abs/2011.10566 (sections 3 and 4, appendix D for CIFAR-10).
-Departures from the authors' code: the views up to 64 px are those of MoCo's CIFAR-10 demo, whose
-crops begin at 8 % of the area (theirs at 20 %); Dense layers start from Keras' distributions. The
-alternations of section 5 are in `recipes/simsiam_variants.py`.
+Departures from the authors' code: biases start at 0. The alternations of section 5 are in
+`recipes/simsiam_variants.py`.
 """
 
 import keras
@@ -31,7 +30,7 @@ class SimSiam(SSLModel):
         backbone: a `keras_ssl.backbones.Backbone`, or any image `keras.Model`, which is adopted.
         projector: `keras.Model` from features to projections; by default three Dense layers, two of
             the features' width and one of 2048, each followed by batch normalisation, the last
-            without gain and offset, the others by ReLU; up to 64 px two layers of 2048.
+            without gain and offset, the others by ReLU; below 64 px two layers of 2048.
         predictor: `keras.Model` from projections to projections; by default a bottleneck of a
             quarter of their width, with batch normalisation and ReLU inside.
         use_predictor: whether there is a predictor; without it p_v = z_v (section 4.2).
@@ -45,6 +44,8 @@ class SimSiam(SSLModel):
     Raises:
         ValueError: if a predictor is given and `use_predictor` is False.
     """
+
+    short_run = optimizers.ShortRun(below=10_000, learning_rate=2e-3)
 
     def __init__(
         self,
@@ -85,13 +86,13 @@ class SimSiam(SSLModel):
         return l2_normalize(heads.chain(images, self.backbone, self.projector))
 
     def default_views(self, image_size):
-        """The views of MoCo v2: crop, colour jitter, grey, flip, and above 64 px blur."""
-        return views.moco(image_size, version=2)
+        """The views of MoCo v2 with crops of 20-100 % of the area: below 64 px without blur."""
+        return views.moco(image_size, version=2, min_scale=0.2)
 
-    def default_optimizer(self, total_steps, batch_size):
+    def paper_optimizer(self, total_steps, batch_size):
         """SGD with L2 on all variables, cosine to zero, but a constant rate for the predictor.
 
-        Learning rate 0.05 * batch / 256, weight decay 1e-4 (section 3); up to 64 px 0.03 and 5e-4
+        Learning rate 0.05 * batch / 256, weight decay 1e-4 (section 3); below 64 px 0.03 and 5e-4
         (appendix D). There is no warm-up.
         """
         small = is_small(self.image_shape)
@@ -122,13 +123,17 @@ class SimSiam(SSLModel):
     def _default_projector(self):
         width = self.backbone.feature_dim
         widths = (2048, 2048) if is_small(self.image_shape) else (width, width, 2048)
-        return heads.mlp(width, widths, output_norm="plain")
+        start = heads.pytorch_uniform()
+        return heads.mlp(width, widths, output_norm="plain", kernel_initializer=start)
 
 
 def _bottleneck(width):
     """Dense, batch normalisation, ReLU, Dense with an offset: the one Dense layer that has one."""
     inputs = keras.Input((width,), name="predictor_input")
-    x = keras.layers.Dense(max(1, width // 4), use_bias=False, name="predictor_dense1")(inputs)
+    start = heads.pytorch_uniform
+    x = keras.layers.Dense(
+        max(1, width // 4), use_bias=False, kernel_initializer=start(), name="predictor_dense1"
+    )(inputs)
     x = keras.layers.ReLU(name="predictor_relu1")(batch_norm(name="predictor_bn1")(x))
-    x = keras.layers.Dense(width, name="predictor_dense2")(x)
+    x = keras.layers.Dense(width, kernel_initializer=start(), name="predictor_dense2")(x)
     return keras.Model(inputs, x, name="predictor")

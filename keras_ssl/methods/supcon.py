@@ -46,6 +46,7 @@ class SupCon(SSLModel):
     """
 
     batch_keys = ("views", "label")
+    short_run = optimizers.ShortRun(below=10_000, learning_rate=2e-3)
 
     def __init__(self, backbone, projector=None, temperature=0.1, **kwargs):
         super().__init__(**kwargs)
@@ -77,14 +78,15 @@ class SupCon(SSLModel):
         """Two views as the authors' code makes them for CIFAR, and here for all sizes."""
         return views.supcon(image_size)
 
-    def default_optimizer(self, total_steps, batch_size):
+    def paper_optimizer(self, total_steps, batch_size):
         """SGD with momentum 0.9, the authors' for CIFAR: rate 0.5 * batch / 1024 and L2 1e-4.
 
         Their loss, and so its gradient, is temperature / 0.07 times this one: the rate is so much
-        larger here and the L2 so much smaller, which gives the same steps. Warmed up over a
-        hundredth of the run (10 of 1000 epochs), then a cosine to a thousandth.
+        larger here and the L2 so much smaller, which gives the same steps. Warmed up over 10 epochs
+        (at most a tenth of the run), then a cosine to a thousandth.
         """
         factor = self.temperature / _BASE_TEMPERATURE
         peak = 0.5 * batch_size / 1024 * factor
-        schedule = optimizers.WarmupCosine(peak, total_steps, total_steps // 100, floor=peak / 1000)
+        warmup = self.warmup_steps(total_steps)
+        schedule = optimizers.WarmupCosine(peak, total_steps, warmup, floor=peak / 1000)
         return optimizers.SGD(schedule, momentum=0.9, weight_decay=1e-4 / factor)

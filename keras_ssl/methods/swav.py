@@ -41,16 +41,16 @@ class SwAV(SSLModel):
             must take all sizes that the views have.
         projector: `keras.Model` from features to embeddings; by default Dense 2048, batch
             normalisation, ReLU, Dense 128.
-        num_prototypes: K, >= 2; by default 3000, and 512 up to 64 px.
+        num_prototypes: K, >= 2; by default 3000, and 100 below 64 px, where there is no queue.
         temperature: t, > 0.
         epsilon: divides the scores of the codes, > 0; see `keras_ssl.ops.sinkhorn`.
         iterations: of Sinkhorn, >= 1.
         freeze_epochs: epochs at the start during which the prototypes stay as they are, a number
             >= 0; the authors' is 1.
-        queue_size: embeddings of each queue, at least the global batch; 0 for none. The authors':
-            3840 for batches of 256.
-        queue_start: epochs after which the queues begin to be filled, a number >= 0 (the
-            authors': 15); they are used once they are full.
+        queue_size: embeddings of each queue; 0 for none. By default the authors' 3840, and none
+            below 64 px. Batches of as many images or more go without, as the authors' of 4096.
+        queue_start: epochs after which the queues begin to be filled, a number >= 0; they are used
+            once they are full.
         **kwargs: as `keras.Model`.
 
     Batch:
@@ -62,6 +62,7 @@ class SwAV(SSLModel):
     """
 
     loss_names = ("loss", "prototype_entropy")
+    short_run = optimizers.ShortRun(below=10_000, learning_rate=3e-3)
 
     def __init__(
         self,
@@ -72,8 +73,8 @@ class SwAV(SSLModel):
         epsilon=0.05,
         iterations=3,
         freeze_epochs=1,
-        queue_size=0,
-        queue_start=0,
+        queue_size=None,
+        queue_start=15,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -83,10 +84,13 @@ class SwAV(SSLModel):
             (2048, 128),
             output_norm=None,
             use_bias=True,
-            kernel_initializer="lecun_normal",
+            kernel_initializer=heads.pytorch_uniform(),
         )
+        small = is_small(self.image_shape)
         if num_prototypes is None:
-            num_prototypes = 512 if is_small(self.image_shape) else 3000
+            num_prototypes = 100 if small else 3000
+        if queue_size is None:
+            queue_size = 0 if small else 3840
         self.num_prototypes = num_prototypes
         self.temperature, self.epsilon, self.iterations = temperature, epsilon, iterations
         self.freeze_epochs = freeze_epochs
@@ -109,9 +113,10 @@ class SwAV(SSLModel):
         prototypes = ops.convert_to_tensor(self.prototypes)  # (K, width), unit rows
         prototypes = ops.where(frozen, ops.stop_gradient(prototypes), prototypes)
         scores = [ops.matmul(z[:, v], ops.transpose(prototypes)) for v in range(z.shape[1])]
-        codes = [self._codes(v, ops.stop_gradient(scores[v])) for v in range(2)]
+        queues = self.queues if z.shape[0] < self.queue_size else []  # a large batch needs none
+        codes = [self._codes(ops.stop_gradient(scores[v]), queues[v : v + 1]) for v in range(2)]
         if training:
-            for v, queue in enumerate(self.queues):
+            for v, queue in enumerate(queues):
                 self._remember(queue, z[:, v])
         predictions = ops.softmax(ops.concatenate(scores[:2]) / self.temperature)
         return {
@@ -131,15 +136,23 @@ class SwAV(SSLModel):
         """Multi-crop: two large and six small views (section 3.3)."""
         return views.swav(image_size)
 
-    def default_optimizer(self, total_steps, batch_size):
-        """LARC on SGD with momentum 0.9 and L2 1e-6, warm-up over a tenth of the run, then cosine.
+    def paper_optimizer(self, total_steps, batch_size):
+        """LARC on SGD with momentum 0.9 and L2 1e-6, cosine to a thousandth of the rate.
 
-        Learning rate 4.8 * batch / 4096, up from a sixteenth of it and down to a thousandth: 0.3,
-        4.8 and 0.0048 for the authors' batches of 4096.
+        The authors' scripts: 0.6 without warm-up for batches of 256; 4.8 for 4096 (in proportion
+        for others above 256), warmed up from a sixteenth of it over 10 epochs, a tenth of the run
+        at most.
         """
-        peak, warmup = 4.8 * batch_size / 4096, total_steps // 10
+        if batch_size <= 256:
+            peak, warmup = 0.6 * batch_size / 256, 0
+        else:
+            peak, warmup = 4.8 * batch_size / 4096, self.warmup_steps(total_steps)
         schedule = keras.optimizers.schedules.CosineDecay(
-            peak / 16, total_steps - warmup, 1e-3, warmup_target=peak, warmup_steps=warmup
+            peak / 16 if warmup else peak,
+            total_steps - warmup,
+            1e-3,
+            warmup_target=peak if warmup else None,
+            warmup_steps=warmup,
         )
         return optimizers.LARC(schedule, momentum=0.9, weight_decay=1e-6)
 
@@ -162,12 +175,12 @@ class SwAV(SSLModel):
         by_view = dict(zip(order, ops.split(z, len(images))))
         return [by_view[v] for v in range(len(images))]
 
-    def _codes(self, view, scores):
-        """Balanced assignments of the batch, found together with the queue's once that is full."""
+    def _codes(self, scores, queues):
+        """Balanced assignments of the batch, with those of its view's queue once that is full."""
         own = lambda: sinkhorn(scores, self.epsilon, self.iterations)  # noqa: E731
-        if not self.queues:
+        if not queues:
             return own()
-        queue = self.queues[view]
+        (queue,) = queues
 
         def with_queue():
             earlier = ops.matmul(queue.keys, ops.transpose(self.prototypes))

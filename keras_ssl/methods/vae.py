@@ -176,7 +176,7 @@ class VAE(SSLModel):
             noise["pixel_noise"] = {"distribution": "uniform", "shape": shape}
         return views.WithNoise(views.plain(image_size), noise)
 
-    def default_optimizer(self, total_steps, batch_size):
+    def paper_optimizer(self, total_steps, batch_size):
         """Adam at 1e-3, falling along a cosine to zero; at any batch size."""
         return keras.optimizers.Adam(optimizers.WarmupCosine(1e-3, total_steps))
 

@@ -33,7 +33,7 @@ class VICReg(SSLModel):
     Args:
         backbone: a `keras_ssl.backbones.Backbone`, or any image `keras.Model`, which is adopted.
         projector: `keras.Model` from features to embeddings, the paper's expander; by default three
-            Dense layers of 8192, batch normalisation and ReLU between them; 2048 up to 64 px.
+            Dense layers of 8192, batch normalisation and ReLU between them; 2048 below 64 px.
         invariance_weight: of s, >= 0.
         variance_weight: of v, >= 0; outputs collapse without it.
         covariance_weight: of c, >= 0.
@@ -45,6 +45,8 @@ class VICReg(SSLModel):
     Raises:
         ValueError: if a weight is negative.
     """
+
+    short_run = optimizers.ShortRun(below=10_000, learning_rate=2e-3)
 
     def __init__(
         self,
@@ -62,7 +64,7 @@ class VICReg(SSLModel):
                 self.backbone.feature_dim,
                 (2048 if is_small(self.image_shape) else 8192,) * 3,
                 output_norm=None,
-                kernel_initializer="lecun_normal",
+                kernel_initializer=heads.pytorch_uniform(),
             )
         self.projector = projector
         self.invariance_weight = invariance_weight
@@ -88,19 +90,18 @@ class VICReg(SSLModel):
         return keras.ops.cast(heads.chain(images, self.backbone, self.projector), "float32")
 
     def default_views(self, image_size):
-        """BYOL's two views, of different strength."""
-        return views.byol(image_size)
+        """BYOL's two views, of different strength, with torchvision's operations."""
+        return views.byol(image_size, form="torchvision")
 
-    def default_optimizer(self, total_steps, batch_size):
-        """LARS, warmed up over a hundredth of the run (10 of 1000 epochs), cosine to 0.2 %.
+    def paper_optimizer(self, total_steps, batch_size):
+        """LARS, warmed up over 10 epochs (at most a tenth of the run), cosine to a thousandth.
 
         Learning rate 0.2 * batch / 256, weight decay 1e-6 (section 4.2; the floor is that of the
         authors' code).
         """
         peak = 0.2 * batch_size / 256
-        schedule = optimizers.WarmupCosine(
-            peak, total_steps, warmup_steps=total_steps // 100, floor=2e-3 * peak
-        )
+        warmup = self.warmup_steps(total_steps)
+        schedule = optimizers.WarmupCosine(peak, total_steps, warmup, floor=1e-3 * peak)
         return optimizers.LARS(schedule, momentum=0.9, weight_decay=1e-6)
 
     def _weights(self):

@@ -1,8 +1,17 @@
 """Pure functions of tensors in `keras.ops`: no classes, no state."""
 
+from keras_ssl.ops import draws
 from keras_ssl.ops.images import is_small, to_unit_range
 from keras_ssl.ops.similarity import l2_normalize
 from keras_ssl.ops.sinkhorn import sinkhorn, usage_entropy
 from keras_ssl.ops.whitening import whiten
 
-__all__ = ["is_small", "l2_normalize", "sinkhorn", "to_unit_range", "usage_entropy", "whiten"]
+__all__ = [
+    "draws",
+    "is_small",
+    "l2_normalize",
+    "sinkhorn",
+    "to_unit_range",
+    "usage_entropy",
+    "whiten",
+]

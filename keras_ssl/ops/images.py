@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
-SMALL = 64  # pixels up to which the settings of papers for CIFAR are the defaults
+SMALL = 64  # pixels below which CIFAR's settings and ResNets' CIFAR stem are the defaults
 
 
 def is_small(size: Sequence[int | None]) -> bool:
@@ -16,9 +16,9 @@ def is_small(size: Sequence[int | None]) -> bool:
         size: (height, width), or a shape that begins so; None where a side is open.
 
     Returns:
-        True if both sides are known and at most 64 pixels.
+        True if both sides are known and a side is below 64 pixels.
     """
-    return all(side is not None and side <= SMALL for side in size[:2])
+    return None not in size[:2] and min(size[:2]) < SMALL
 
 
 def to_unit_range(images: Any) -> Any:

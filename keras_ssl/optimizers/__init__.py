@@ -13,6 +13,7 @@ from keras_ssl.optimizers.schedules import (
     cosine_momentum,
 )
 from keras_ssl.optimizers.sgd import LARC, SGD
+from keras_ssl.optimizers.short_run import ShortRun, by_epochs
 
 __all__ = [
     "Adam",
@@ -21,9 +22,11 @@ __all__ = [
     "LARS",
     "Players",
     "SGD",
+    "ShortRun",
     "WarmupCosine",
     "WarmupDrops",
     "accumulation",
+    "by_epochs",
     "cosine_momentum",
     "each",
     "inner",

@@ -17,7 +17,7 @@ class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
 
     with T `total_steps` and W `warmup_steps`. It is 0 at t = 0, the peak at t = W, the floor from t
     = T on. Loshchilov and Hutter 2017, https://arxiv.org/abs/1608.03983, without restarts; warm-up
-    as SimCLR, appendix B.6.
+    as in SimCLR, section 2.3.
 
     Args:
         peak: the largest learning rate, > 0.
@@ -152,12 +152,12 @@ def cosine_momentum(step: Any, total_steps: int, base: float = 0.996) -> Any:
         m(t) = 1 - (1 - base) * (1 + cos(pi * min(1, t / T))) / 2
 
     from `base` at t = 0 to 1 at t = T = `total_steps`; m is the share of the teacher kept at each
-    step. Grill et al. 2020 (BYOL), https://arxiv.org/abs/2006.07733, section 3.2.
+    step. Grill et al. 2020 (BYOL), https://arxiv.org/abs/2006.07733, section 3.3.
 
     Args:
         step: t, a number or a tensor of any shape.
         total_steps: T, >= 1.
-        base: momentum at the start, in [0, 1].
+        base: momentum at the start, in [0, 1]; a number or a scalar tensor.
 
     Returns:
         float32 tensor of the shape of `step`, in [base, 1].
@@ -167,7 +167,7 @@ def cosine_momentum(step: Any, total_steps: int, base: float = 0.996) -> Any:
     """
     if not total_steps >= 1:
         raise ValueError(f"`total_steps` must be >= 1. Received: total_steps={total_steps}.")
-    if not 0 <= base <= 1:
+    if isinstance(base, int | float) and not 0 <= base <= 1:
         raise ValueError(f"`base` must be in [0, 1]. Received: base={base}.")
     return 1.0 - (1.0 - base) * _half_cosine(ops.cast(step, "float32") / total_steps)
 

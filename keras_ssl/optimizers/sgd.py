@@ -17,10 +17,10 @@ class SGD(keras.optimizers.Optimizer):
         v <- m v + g
         w <- w - r v    (nesterov:  w <- w - r (g + m v))
 
-    MoCo, SimSiam, PIRL, SupCon and DeepCluster decay like this, biases and batch normalisation
-    included. Keras' own SGD differs twice: its decay (w <- w - r d w) is decoupled, and so about
-    1 / (1 - m) times weaker for the same d; and r stands inside its velocity, which is another
-    path as soon as r changes.
+    MoCo, SimSiam, SupCon and DeepCluster decay like this, biases and batch normalisation included.
+    Keras' own SGD differs twice: its decay (w <- w - r d w) is decoupled, and so about 1 / (1 - m)
+    times weaker for the same d; and r stands inside its velocity, which is another path as soon as
+    r changes.
 
     Sutskever et al. 2013, https://proceedings.mlr.press/v28/sutskever13.html, in the form of
     `torch.optim.SGD`. Departures from it: no dampening.
@@ -33,6 +33,8 @@ class SGD(keras.optimizers.Optimizer):
         nesterov: whether to step along the gradient and the velocity of the next step.
         fixed_rates: learning rates >= 0 that no schedule changes, by the path of the variable that
             has it; SimSiam: `{v.path: 0.05 for v in predictor.trainable_variables}`. None for none.
+        exclude_1d: whether tensors of at most one axis (biases, gamma and beta of batch
+            normalisation) have no decay, as in PIRL.
         name: name of the optimizer.
         **kwargs: as `keras.optimizers.Optimizer`: clipping, gradient accumulation, averaging of
             weights.
@@ -48,6 +50,7 @@ class SGD(keras.optimizers.Optimizer):
         weight_decay: float = 0.0,
         nesterov: bool = False,
         fixed_rates: Mapping[str, float] | None = None,
+        exclude_1d: bool = False,
         name: str = "sgd",
         **kwargs: Any,
     ):
@@ -61,6 +64,7 @@ class SGD(keras.optimizers.Optimizer):
         self.momentum = momentum
         self.nesterov = nesterov
         self.fixed_rates = dict(fixed_rates or {})
+        self.exclude_1d = exclude_1d
 
     def build(self, variables: list) -> None:
         """Make one velocity for each of `variables`."""
@@ -81,7 +85,8 @@ class SGD(keras.optimizers.Optimizer):
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """Move one variable."""
         weight = ops.cast(variable, "float32")
-        decay = self.weight_decay if self._use_weight_decay(variable) else 0.0
+        exempt = self.exclude_1d and len(variable.shape) <= 1
+        decay = self.weight_decay if self._use_weight_decay(variable) and not exempt else 0.0
         gradient = self._decayed(ops.cast(gradient, "float32"), weight, decay)
         slot = self.velocities[self._get_variable_index(variable)]
         velocity = self.momentum * ops.cast(slot, "float32") + gradient
@@ -100,7 +105,7 @@ class SGD(keras.optimizers.Optimizer):
 
     def get_config(self) -> dict:
         """The constructor's arguments."""
-        own = ("momentum", "nesterov", "fixed_rates")
+        own = ("momentum", "nesterov", "fixed_rates", "exclude_1d")
         return {**super().get_config(), **{name: getattr(self, name) for name in own}}
 
 

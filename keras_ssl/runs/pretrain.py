@@ -13,7 +13,8 @@ import keras_ssl
 from keras_ssl import data as data_module
 from keras_ssl import distribute, evaluation, report
 from keras_ssl.callbacks import CollapseMonitor, TensorBoardScalars
-from keras_ssl.engine import SSLModel, inputs, optimizer
+from keras_ssl.engine import SSLModel, inputs
+from keras_ssl.engine import optimizer as frame
 from keras_ssl.export import export_encoder
 from keras_ssl.methods import create as methods
 from keras_ssl.runs import figures, watch
@@ -56,6 +57,7 @@ def pretrain(
     test: Any = None,
     data_dir: Any = None,
     precision: str | None = None,
+    optimizer: str = "auto",
     gradient_accumulation_steps: int | None = None,
     strategy: Any = "auto",
     monitor: bool = True,
@@ -89,6 +91,8 @@ def pretrain(
             labelled images.
         data_dir: where TFDS data sets are stored.
         precision: number format: float32 (the default), mixed_bfloat16 or mixed_float16.
+        optimizer: `auto` (the paper's where the run has steps enough for it, else one that learns
+            in few) or `paper`.
         gradient_accumulation_steps: batches whose gradients are averaged before the optimizer moves
             (contrastive methods still compare within a batch).
         strategy: `auto` (the processes of TF_CONFIG, else all GPUs of this machine), `one` (one
@@ -106,7 +110,7 @@ def pretrain(
             over.
         RuntimeError: if training diverges or saving fails; the last good checkpoint is kept.
     """
-    _check_settings(epochs, precision, checkpoint_every, gradient_accumulation_steps)
+    _check_settings(epochs, precision, checkpoint_every, gradient_accumulation_steps, optimizer)
     strategy = distribute.resolve(strategy)  # first: several processes must be set up before all
     keras.utils.set_random_seed(seed)
     source, test_source = data_module.splits(
@@ -140,6 +144,7 @@ def pretrain(
             seed=seed,
             settings=settings,
             test=test_source,
+            optimizer=optimizer,
             gradient_accumulation_steps=gradient_accumulation_steps,
             monitor=monitor,
             checkpoint_every=checkpoint_every,
@@ -158,6 +163,7 @@ def train(
     seed=0,
     test=None,
     views=None,
+    optimizer="auto",
     gradient_accumulation_steps=None,
     monitor=True,
     checkpoint_every=1,
@@ -177,6 +183,7 @@ def train(
         test: labelled `Source` for the kNN monitor, used if `source` has labels too; figures of
             generative methods use its images, or training images without it.
         views: view pipeline in the place of the method's.
+        optimizer: see `pretrain`; used if `model` is not compiled.
         gradient_accumulation_steps: see `pretrain`.
         monitor: see `pretrain`.
         checkpoint_every: see `pretrain`.
@@ -189,22 +196,31 @@ def train(
     batch_size = inputs.batch_size_for(source, batch_size)
     views = views or model.default_views(model.image_shape[:2])
     inputs.check(model, source, views, batch_size)  # before anything is written
+    chief = distribute.is_chief(frame.strategy(model))
+    say = print if chief and verbose else lambda text: None
+    inputs.cut_queues(model, source.size, say)
+    if not model.compiled:
+        taken = frame.compile_default(
+            model,
+            epochs,
+            source.size // batch_size,
+            batch_size,
+            gradient_accumulation_steps,
+            optimizer,
+        )
+        settings = {**settings, "optimizer": taken}
+        say(taken)
     settings = {
         **settings,
         "batch_size": batch_size,
         "images": _describe(source),
         "version": keras_ssl.__version__,
     }
-    chief = distribute.is_chief(optimizer.strategy(model))
     folder = RunFolder(out, settings, writes=chief)
     try:
         # First of all: what follows makes variables, which all processes must do together.
         where = f"epochs done in {folder.path}"
-        distribute.check_agreement(folder.epochs_done(), optimizer.strategy(model), where)
-        if not model.compiled:
-            optimizer.compile_default(
-                model, epochs, source.size // batch_size, batch_size, gradient_accumulation_steps
-            )
+        distribute.check_agreement(folder.epochs_done(), frame.strategy(model), where)
         done = folder.restore(model)
         probe, watchers = None, []
         if chief:  # the monitors look at the chief's copy of the weights, which is everyone's
@@ -264,7 +280,7 @@ def _finish(model, folder, source, settings, watchers, probe):
     return Run(model, folder.path, folder.encoder, folder.report, folder.rows, verdict)
 
 
-def _check_settings(epochs, precision, checkpoint_every, accumulation):
+def _check_settings(epochs, precision, checkpoint_every, accumulation, optimizer):
     numbers = {
         "epochs": (epochs, 1),
         "checkpoint_every": (checkpoint_every, 1),
@@ -273,6 +289,10 @@ def _check_settings(epochs, precision, checkpoint_every, accumulation):
     for name, (value, least) in numbers.items():
         if value is not None and (not isinstance(value, int) or value < least):
             raise ValueError(f"`{name}` must be a positive integer. Received: {name}={value!r}.")
+    if optimizer not in frame.CHOICES:
+        raise ValueError(
+            f"`optimizer` must be one of {frame.CHOICES}. Received: optimizer={optimizer!r}."
+        )
     if precision not in _PRECISIONS:
         raise ValueError(
             f"`precision` must be one of {_PRECISIONS[1:]}. Received: precision={precision!r}."

@@ -17,7 +17,7 @@ from keras_ssl.views.presets import (
     swav,
     wmse,
 )
-from keras_ssl.views.rand_augment import RandAugment
+from keras_ssl.views.rand_augment import Photometric, RandAugment
 from keras_ssl.views.transforms import (
     CenterCrop,
     ColorJitter,
@@ -41,6 +41,7 @@ __all__ = [
     "Joined",
     "MultiCrop",
     "PadAndCrop",
+    "Photometric",
     "QuarterTurns",
     "RandAugment",
     "RandomResizedCrop",

@@ -1,6 +1,7 @@
 """Config from the constructor: an argument is kept as the attribute of the same name."""
 
 import inspect
+from collections.abc import Iterable
 from typing import Any
 
 import keras
@@ -42,6 +43,13 @@ def check_range(name: str, value: tuple[float, float]) -> tuple[float, float]:
     if not (0 < low <= high):
         raise ValueError(f"`{name}` must be two numbers, 0 < low <= high. Received: {value}.")
     return (float(low), float(high))
+
+
+def check_choice(name: str, value: str, choices: Iterable[str]) -> str:
+    """`value` as it is, if it is one of `choices`."""
+    if value not in choices:
+        raise ValueError(f"`{name}` must be one of {tuple(choices)}. Received: {name}={value!r}.")
+    return value
 
 
 def check_size(name: str, value: int | tuple[int, int]) -> tuple[int, int]:

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
+from keras_ssl.views import xla
+
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 _CROP_ATTEMPTS = 10  # torchvision's; then a central crop
 
@@ -90,23 +92,49 @@ def draw_crop(
     return tuple(tf.cast(value, tf.int32) for value in (top, left, box_height, box_width))
 
 
-def resize(image: tf.Tensor, size: Sequence[int], interpolation: str = "bicubic") -> tf.Tensor:
+def resize(
+    image: tf.Tensor,
+    size: Sequence[int],
+    interpolation: str = "bicubic",
+    antialias: bool = False,
+) -> tf.Tensor:
     """Image of `size` (height, width) as float32, from uint8 or float.
 
-    No antialiasing when it shrinks, as in SimCLR's code.
-
     "bicubic" is Keys' kernel with a = -0.5, pixel centres at half integers; overshoot is cut off at
-    0 and 1.
+    0 and 1. With `antialias` the kernel of a side that shrinks is as many times wider as the side
+    shrinks (Pillow's `resize`); without, it always spans two or four pixels (SimCLR's and BYOL's
+    code). A side that grows is the same in both.
     """
-    kernels = {"bicubic": tf.raw_ops.ResizeBicubic, "bilinear": tf.raw_ops.ResizeBilinear}
+    kernels = {
+        "bicubic": (tf.raw_ops.ResizeBicubic, "keyscubic"),
+        "bilinear": (tf.raw_ops.ResizeBilinear, "triangle"),
+    }
     if interpolation not in kernels:
         raise ValueError(
             f"`interpolation` must be one of {list(kernels)}. Received: {interpolation!r}."
         )
+    kernel, name = kernels[interpolation]
     # The kernels take uint8 and give float32: the result is scaled, as it is usually smaller.
     unit = 1 / 255 if image.dtype == tf.uint8 else 1.0
-    kernel = kernels[interpolation]
-    resized = clip(kernel(images=image[None], size=list(size), half_pixel_centers=True)[0] * unit)
+
+    def plain() -> tf.Tensor:
+        return kernel(images=image[None], size=list(size), half_pixel_centers=True)
+
+    def smooth() -> tf.Tensor:
+        return tf.raw_ops.ScaleAndTranslate(
+            images=image[None],
+            size=list(size),
+            scale=tf.constant(size, tf.float32) / tf.cast(tf.shape(image)[:2], tf.float32),
+            translation=[0.0, 0.0],
+            kernel_type=name,
+            antialias=True,
+        )
+
+    if antialias:  # where nothing shrinks, the general kernel does the same in twice the time
+        resized = tf.cond(tf.reduce_any(tf.shape(image)[:2] > list(size)), smooth, plain)
+    else:
+        resized = plain()
+    resized = clip(resized[0] * unit)
     resized.set_shape((*size, num_channels(image)))
     return resized
 
@@ -118,6 +146,7 @@ def random_resized_crop(
     scale: Sequence[float] = (0.08, 1.0),
     ratio: Sequence[float] = (3 / 4, 4 / 3),
     interpolation: str = "bicubic",
+    antialias: bool = False,
 ) -> tf.Tensor:
     """A random box of the image (uint8 or float; `draw_crop`), resized to `size`."""
     shape = tf.shape(image)
@@ -125,7 +154,7 @@ def random_resized_crop(
     channels = num_channels(image)
     box = tf.slice(image, tf.stack([top, left, 0]), tf.stack([height, width, channels]))
     box.set_shape((None, None, channels))
-    return resize(box, size, interpolation)
+    return resize(box, size, interpolation, antialias)
 
 
 def horizontal_flip(image: tf.Tensor) -> tf.Tensor:
@@ -138,38 +167,96 @@ def adjust_brightness(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
     return tf.minimum(image * factor, 1.0)
 
 
+def add_brightness(image: tf.Tensor, delta: tf.Tensor) -> tf.Tensor:
+    """`image + delta`, cut to [0, 1] (BYOL's form)."""
+    return clip(image + delta)
+
+
 def adjust_contrast(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
-    """Every channel spread about its own mean: `mean + factor * (image - mean)`, cut to [0, 1]."""
+    """Every channel spread about its own mean: `mean + factor * (image - mean)`, cut to [0, 1].
+
+    TensorFlow's form: the channels' means, the colour cast of the image, stay.
+    """
     return clip(tf.raw_ops.AdjustContrastv2(images=image, contrast_factor=factor))
 
 
-def adjust_saturation(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
-    """Saturation times `factor`.
+def blend_contrast(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
+    """All channels spread about one mean, that of the grey image, cut to [0, 1].
 
-    Three channels: S of HSV is multiplied and cut off at 1 (as in SimCLR's code). Other counts:
-    each pixel is spread about the mean of its channels, `mean + factor * (pixel - mean)`, cut off
-    at 0 and 1. One channel has no saturation and stays as it is.
+    torchvision's form: a factor below 1 also shrinks the differences of the channels' means. The
+    mean is that of torchvision's tensors; Pillow rounds it to a whole number of 255.
     """
-    channels = num_channels(image)
-    if channels == 1:
-        return image
-    if channels == 3:
-        return _scale_hsv_saturation(image, factor)
-    mean = tf.reduce_mean(image, axis=-1, keepdims=True)
+    means = tf.reduce_mean(image, axis=(0, 1))
+    mean = tf.reduce_sum(means * _grey_weights(num_channels(image)))
+    return clip(image * factor + (1.0 - factor) * mean)
+
+
+def adjust_saturation(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
+    """Saturation times `factor`, TensorFlow's form.
+
+    Three channels: S of HSV is multiplied and cut off at 1, so that the largest channel of a pixel
+    stays. Other counts: `blend_saturation`.
+    """
+    if num_channels(image) != 3:
+        return blend_saturation(image, factor)
+    return tf.raw_ops.AdjustSaturation(images=image, scale=factor)
+
+
+def _contrast_formula(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
+    """`adjust_contrast` written out, for XLA."""
+    mean = tf.reduce_mean(image, axis=(0, 1))
     return clip(mean + factor * (image - mean))
 
 
-def _scale_hsv_saturation(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
-    """HSV's S times `factor`, at most 1, without a way through HSV.
+def _saturation_formula(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
+    """`adjust_saturation` of three channels written out, for XLA.
 
     With V = max and S = (max - min) / max of the channels, a pixel becomes V + (pixel - V) * k with
     k = min(factor, 1 / S).
     """
-    red, green, blue = tf.split(image, 3, axis=-1)
+    value, chroma = _value_and_chroma(*tf.unstack(image, axis=-1))
+    share = tf.minimum(factor, value / tf.maximum(chroma, 1e-7))[..., None]
+    return clip(value[..., None] * (1.0 - share) + image * share)
+
+
+def _hue_formula(image: tf.Tensor, turn: tf.Tensor) -> tf.Tensor:
+    """`rotate_hue` written out without branches, for XLA.
+
+    With the hue h in turns, a channel whose own hue is o (0, 1/3, 2/3) has the value
+    V - C clip(6 d - 1, 0, 1), d the distance of h and o on the circle.
+    """
+    red, green, blue = tf.unstack(image, axis=-1)
+    value, chroma = _value_and_chroma(red, green, blue)
+    is_red, is_green = value == red, value == green
+    side = tf.where(is_red, green - blue, tf.where(is_green, blue - red, red - green))
+    start = tf.where(is_red, 0.0, tf.where(is_green, 1 / 3, 2 / 3))
+    hue = start + side / (6.0 * tf.maximum(chroma, 1e-20)) + turn
+    away = hue[..., None] - tf.constant([0.0, 1 / 3, 2 / 3])
+    away = tf.abs(away - tf.round(away))
+    return value[..., None] - chroma[..., None] * clip(6.0 * away - 1.0)
+
+
+def _value_and_chroma(
+    red: tf.Tensor, green: tf.Tensor, blue: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """The largest of three channels, and by how much it exceeds the smallest."""
     value = tf.maximum(red, tf.maximum(green, blue))
-    chroma = value - tf.minimum(red, tf.minimum(green, blue))
-    share = tf.minimum(factor, value / tf.maximum(chroma, 1e-7))
-    return clip(value * (1.0 - share) + image * share)
+    return value, value - tf.minimum(red, tf.minimum(green, blue))
+
+
+def blend_saturation(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
+    """Each pixel spread about its grey value, `grey + factor * (pixel - grey)`, cut to [0, 1].
+
+    torchvision's form; grey as `grayscale`. One channel has no saturation and stays as it is.
+    """
+    channels = num_channels(image)
+    if channels == 1:
+        return image
+    # One matrix product mixes and blends at once: grey + factor * (identity - grey).
+    grey = _grey_mixing(channels)
+    same = [[float(row == column) for column in range(channels)] for row in range(channels)]
+    mixing = grey + factor * (tf.constant(same) - grey)
+    return clip(tf.reshape(tf.reshape(image, (-1, channels)) @ mixing, tf.shape(image)))
 
 
 def rotate_hue(image: tf.Tensor, turn: tf.Tensor) -> tf.Tensor:
@@ -193,6 +280,19 @@ def random_hue(image: tf.Tensor, draws: tf.Tensor, strength: float) -> tf.Tensor
     return clip(image * (1.0 + 2.0 * strength * centred))
 
 
+JITTER_FORMS = {
+    "tensorflow": (adjust_brightness, adjust_contrast, adjust_saturation),
+    "torchvision": (adjust_brightness, blend_contrast, blend_saturation),
+    "byol": (add_brightness, adjust_contrast, adjust_saturation),
+}
+# What XLA is given in the place of TensorFlow's kernels, which it compiles badly.
+_FORMULAS = {
+    adjust_contrast: _contrast_formula,
+    adjust_saturation: _saturation_formula,
+    rotate_hue: _hue_formula,
+}
+
+
 def random_color_jitter(
     image: tf.Tensor,
     seed: tf.Tensor,
@@ -200,29 +300,48 @@ def random_color_jitter(
     contrast: float,
     saturation: float,
     hue: float,
+    form: str = "tensorflow",
 ) -> tf.Tensor:
     """Brightness, contrast, saturation and hue changed in random order, each result in [0, 1].
 
-    A strength a gives the factor U(max(0, 1 - a), 1 + a); `hue` is a fraction of a full turn, see
-    `random_hue`.
+    A strength a gives the factor U(max(0, 1 - a), 1 + a), and BYOL's brightness the summand
+    U(-a, a); `hue` is a fraction of a full turn, see `random_hue`. `form` is a key of
+    `JITTER_FORMS`.
     """
-    draws = uniforms(seed, 8 + num_channels(image))
+    channels = num_channels(image)
+    draws = uniforms(seed, 8 + channels)
+    brighten, spread, saturate = JITTER_FORMS[form]
 
-    def factor(index: int, strength: float) -> tf.Tensor:
-        low = max(0.0, 1.0 - strength)
-        return low + (1.0 + strength - low) * draws[index]
+    def between(low: float, high: float, index: int) -> tf.Tensor:
+        return low + (high - low) * draws[index]
 
+    def factor(strength: float, index: int) -> tf.Tensor:
+        return between(max(0.0, 1.0 - strength), 1.0 + strength, index)
+
+    light = factor(brightness, 0)
+    if brighten is add_brightness:
+        light = between(-brightness, brightness, 0)
     # Every operation has its own number, whether it is carried out or not: switching one off does
     # not change what the others draw.
     steps = [
-        (brightness, lambda x: adjust_brightness(x, factor(0, brightness))),
-        (contrast, lambda x: adjust_contrast(x, factor(1, contrast))),
-        (saturation, lambda x: adjust_saturation(x, factor(2, saturation))),
-        (hue, lambda x: random_hue(x, draws[8:], hue)),
+        (brightness, brighten, light),
+        (contrast, spread, factor(contrast, 1)),
+        (saturation, saturate, factor(saturation, 2)),
+        (hue, rotate_hue, between(-hue, hue, 8)),
     ]
-    limit = 2 if num_channels(image) == 1 else 4  # one channel has neither saturation nor hue
-    steps = [step for strength, step in steps[:limit] if strength > 0]
-    return _in_order(image, steps, tf.argsort(draws[4 : 4 + len(steps)])) if steps else image
+    if channels != 3:  # one channel has neither saturation nor hue; others have `random_hue`
+        shift = (hue, lambda x, gains: random_hue(x, gains, hue), draws[8:])
+        steps = steps[:2] if channels == 1 else [*steps[:3], shift]
+    steps = [step for step in steps if step[0] > 0]
+    if not steps:
+        return image
+    order = tf.argsort(draws[4 : 4 + len(steps)])
+    if channels == 3 and len(steps) > 1 and xla.usable(image):
+        formulas = [_FORMULAS.get(change, change) for _, change, _ in steps]
+        return xla.in_order(image, formulas, tf.stack([own for *_, own in steps]), order)
+    return _in_order(
+        image, [lambda x, c=change, own=own: c(x, own) for _, change, own in steps], order
+    )
 
 
 def _in_order(image: tf.Tensor, steps: list, order: tf.Tensor) -> tf.Tensor:
@@ -240,24 +359,62 @@ def grayscale(image: tf.Tensor) -> tf.Tensor:
     if channels == 1:
         return image
     # One matrix product mixes and repeats at once; luma weights may sum to a hair above 1.
-    weights = _LUMA if channels == 3 else (1 / channels,) * channels
-    mixing = tf.constant([[weight] * channels for weight in weights])
-    return tf.minimum(tf.reshape(tf.reshape(image, (-1, channels)) @ mixing, tf.shape(image)), 1.0)
+    mixed = tf.reshape(image, (-1, channels)) @ _grey_mixing(channels)
+    return tf.minimum(tf.reshape(mixed, tf.shape(image)), 1.0)
 
 
-def gaussian_blur(image: tf.Tensor, sigma: tf.Tensor, kernel_size: int) -> tf.Tensor:
-    """Separable Gaussian of `sigma` pixels, with zeros outside the image.
+def _grey_weights(channels: int) -> tuple[float, ...]:
+    """What each channel adds to the grey value."""
+    return _LUMA if channels == 3 else (1 / channels,) * channels
 
-    The kernel is cut off at `kernel_size` pixels; an even number is raised by one.
+
+def _grey_mixing(channels: int) -> tf.Tensor:
+    """Matrix `(channels, channels)` that makes the grey image of rows of pixels."""
+    return tf.constant([[weight] * channels for weight in _grey_weights(channels)])
+
+
+PADDINGS = ("zeros", "edge", "reflect")
+
+
+def gaussian_blur(
+    image: tf.Tensor, sigma: tf.Tensor, kernel_size: int, padding: str = "zeros"
+) -> tf.Tensor:
+    """Separable Gaussian of `sigma` pixels.
+
+    The kernel is cut off at `kernel_size` pixels; an even number is raised by one. Outside the
+    image are zeros, the outermost pixels ("edge"), or the mirror image without them ("reflect":
+    c b | a b c; at most height - 1 or width - 1 pixels, the kernel is shortened to that).
     """
-    channels = num_channels(image)
-    radius = kernel_size // 2
+    channels, radius = num_channels(image), kernel_size // 2
+    if padding == "reflect":
+        radius = min(radius, *(side - 1 for side in image.shape[:2] if side))
     offsets = tf.range(-radius, radius + 1, dtype=tf.float32)
     kernel = tf.exp(-tf.square(offsets) / (2.0 * tf.square(sigma)))
-    kernel = tf.tile((kernel / tf.reduce_sum(kernel))[:, None], [1, channels])
-    rows = tf.nn.depthwise_conv2d(image[None], kernel[:, None, :, None], [1, 1, 1, 1], "SAME")
-    blurred = tf.nn.depthwise_conv2d(rows, kernel[None, :, :, None], [1, 1, 1, 1], "SAME")[0]
-    return tf.minimum(blurred, 1.0)
+    kernel /= tf.reduce_sum(kernel)
+    fused = xla.usable(image)
+    for axis in (0, 1):
+        image = _extend(image, axis, radius, padding)
+        if fused:
+            image = xla.correlate(image, kernel, axis)
+        else:
+            weights = tf.tile(kernel[:, None], [1, channels])
+            weights = weights[:, None, :, None] if axis == 0 else weights[None, :, :, None]
+            image = tf.nn.depthwise_conv2d(image[None], weights, [1, 1, 1, 1], "VALID")[0]
+    return tf.minimum(image, 1.0)
+
+
+def _extend(image: tf.Tensor, axis: int, count: int, padding: str) -> tf.Tensor:
+    """`count` pixels more on both sides of an axis."""
+    if count == 0:
+        return image
+    if padding == "edge":
+        first, last = (image[:1], image[-1:]) if axis == 0 else (image[:, :1], image[:, -1:])
+        copies = [count if own == axis else 1 for own in range(3)]
+        return tf.concat([tf.tile(first, copies), image, tf.tile(last, copies)], axis)
+    around = [[count, count] if own == axis else [0, 0] for own in range(3)]
+    if padding == "reflect":
+        return tf.raw_ops.MirrorPad(input=image, paddings=around, mode="REFLECT")
+    return tf.pad(image, around)
 
 
 def solarize(image: tf.Tensor, threshold: float) -> tf.Tensor:

@@ -3,17 +3,12 @@
 from collections.abc import Sequence
 
 from keras_ssl.ops import is_small
+from keras_ssl.views import pillow
 from keras_ssl.views.compose import Compose, Joined, TwoViews
 from keras_ssl.views.config import check_size
 from keras_ssl.views.jigsaw import default_grid, shuffled_patches
 from keras_ssl.views.rand_augment import RandAugment
-from keras_ssl.views.transforms import (
-    ColorJitter,
-    GaussianBlur,
-    Grayscale,
-    HorizontalFlip,
-    RandomResizedCrop,
-)
+from keras_ssl.views.transforms import GaussianBlur, Grayscale, HorizontalFlip
 
 
 def infomin(image_size: int | Sequence[int], grid: int | None = None) -> TwoViews | Joined:
@@ -23,15 +18,16 @@ def infomin(image_size: int | Sequence[int], grid: int | None = None) -> TwoView
     with probability 0.8; blur 0.5 with sigma U(0.1, 2); two operations of RandAugment at magnitude
     10, each with probability 0.5; grey 0.2. Patches: crop of 60-100 % in 255 / 224 of `image_size`,
     flip 0.5, cut into a grid of 3 x 3 cells, of each a patch of 64 / 85 of its sides (64 px for
-    images of 224). Up to 64 px there is no blur, the jigsaw's crop has `image_size` and its grid is
-    2 x 2, our choice.
+    images of 224). Below 64 px there is no blur, the jigsaw's crop has `image_size` and its grid is
+    2 x 2, our choice. Colours and crops are torchvision's and Pillow's; the blur's kernel is a
+    tenth of the height, the image mirrored outside.
 
     Tian et al. 2020, https://arxiv.org/abs/2005.10243 (section 5); the authors' code, PyContrast,
-    which calls the set "D". Departures from it: see `RandAugment` and `moco`.
+    which calls the set "D". Departures from it: see `RandAugment`.
 
     Args:
         image_size: pixels of query and key, one number or (height, width).
-        grid: cells a side of the jigsaw; by default 2 up to 64 px, else 3. 0 for no patches.
+        grid: cells a side of the jigsaw; by default 2 below 64 px, else 3. 0 for no patches.
 
     Returns:
         Views that make (query, key, patch, patch, ...).
@@ -43,10 +39,10 @@ def infomin(image_size: int | Sequence[int], grid: int | None = None) -> TwoView
     small = is_small(size)
     grid = default_grid(size) if grid is None else grid
     ops = [
-        RandomResizedCrop(size, scale=(0.2, 1.0), interpolation="bilinear"),
+        pillow.crop(size, (0.2, 1.0)),
         HorizontalFlip(),
-        ColorJitter(0.8, 0.8, 0.8, 0.2, p=0.8),
-        *([] if small else [GaussianBlur(0.5)]),
+        pillow.jitter(0.8, 0.8, 0.8, 0.2),
+        *([] if small else [GaussianBlur(0.5, padding="reflect")]),
         RandAugment(),
         Grayscale(0.2),
     ]

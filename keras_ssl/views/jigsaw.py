@@ -6,11 +6,12 @@ import keras
 import tensorflow as tf
 
 from keras_ssl.ops import is_small
-from keras_ssl.views import image_ops
+from keras_ssl.views import image_ops, pillow
 from keras_ssl.views.compose import Compose, Joined, SingleView, TwoViews
 from keras_ssl.views.config import Configured, check_size
 from keras_ssl.views.distortions import QuarterTurns
-from keras_ssl.views.transforms import ColorJitter, Grayscale, HorizontalFlip, RandomResizedCrop
+from keras_ssl.views.rand_augment import Photometric
+from keras_ssl.views.transforms import Grayscale, HorizontalFlip
 
 TRANSFORMS = ("jigsaw", "rotation")
 
@@ -99,23 +100,23 @@ def pirl(
 ) -> Joined | TwoViews:
     """PIRL's views: the image, and the image transformed by a jigsaw or a rotation.
 
-    Image: crop of 8-100 % of the area, bilinear; jitter (0.4, 0.4, 0.4, 0.2) always; grey 0.2; flip
-    0.5. Jigsaw: crop of 60-100 % in 255 / 224 of `image_size`, cut into a grid of 3 x 3 cells; of
-    each a patch of 64 / 85 of its sides (64 px for images of 224); colours and flip as above, drawn
-    for each patch. Up to 64 px the crop has `image_size` and the grid is 2 x 2: patches of 12 px
-    for images of 32, our choice, as the paper has none. Rotation: a second view like the first,
-    turned by 0, 90, 180 or 270 degrees; the image must be square.
+    Image: crop of 8-100 % of the area, bilinear; jitter (0.4, 0.4, 0.4, 0.2) always; `Photometric`
+    with probability 0.66; grey 0.2; flip 0.5. Jigsaw: crop of 60-100 % in 255 / 224 of
+    `image_size`, cut into a grid of 3 x 3 cells; of each a patch of 64 / 85 of its sides (64 px for
+    images of 224); colours and flip as above, drawn for each patch. Below 64 px the crop has
+    `image_size`, the grid is 2 x 2, patches of 12 px for images of 32, and there is no
+    `Photometric`: our choice, as the paper has no such images. Rotation: a second view like the
+    first, turned by 0, 90, 180 or 270 degrees; the image must be square. Colours and crops are
+    torchvision's and Pillow's.
 
     Misra and van der Maaten 2019, https://arxiv.org/abs/1912.01991 (section 3 and appendix).
-    Departures from the authors' code (VISSL): without its posterisation, sharpness, solarisation
-    and contrast stretching, which it applies to two thirds of images and patches; a patch may lie
-    anywhere in its cell (theirs keeps off the last row and column); images stay in [0, 1], as the
-    backbone normalises.
+    Departures from the authors' code (VISSL): a patch may lie anywhere in its cell (theirs keeps
+    off the last row and column); values are not rounded to 8 bits between operations.
 
     Args:
         image_size: pixels of the image's view, one number or (height, width).
         transform: "jigsaw" or "rotation".
-        grid: cells a side of the jigsaw; by default 2 up to 64 px, else 3.
+        grid: cells a side of the jigsaw; by default 2 below 64 px, else 3.
 
     Returns:
         Views that make (image, patch, patch, ...) or (image, turned image).
@@ -125,8 +126,9 @@ def pirl(
     """
     size = check_size("image_size", image_size)
     grid = resolve_grid(transform, grid, size)
-    crop = RandomResizedCrop(size, interpolation="bilinear")
-    colors = [ColorJitter(0.4, 0.4, 0.4, 0.2, p=1.0), Grayscale(0.2), HorizontalFlip()]
+    crop, photometric = pillow.crop(size), [] if is_small(size) else [Photometric(0.66)]
+    jitter = pillow.jitter(0.4, 0.4, 0.4, 0.2, p=1.0)
+    colors = [jitter, *photometric, Grayscale(0.2), HorizontalFlip()]
     if transform == "rotation":
         return TwoViews(Compose([crop, *colors]), Compose([crop, *colors, QuarterTurns()]))
     image = SingleView(Compose([crop, *colors]))
@@ -142,11 +144,11 @@ def shuffled_patches(
     """The jigsaw of PIRL and InfoMin, for images of `image_size` (height, width).
 
     The image that is cut is a crop of 60-100 % of the area, bilinear, of 255 / 224 of `image_size`
-    (up to 64 px: of `image_size`); patches have 64 / 85 of their cells' sides. `whole`: further
+    (below 64 px: of `image_size`); patches have 64 / 85 of their cells' sides. `whole`: further
     operations before the cut; `patch`: the operation on each patch.
     """
     size = image_size if is_small(image_size) else [round(s * 255 / 224) for s in image_size]
-    crop = RandomResizedCrop(size, scale=(0.6, 1.0), interpolation="bilinear")
+    crop = pillow.crop(size, (0.6, 1.0))
     patch_size = [max(1, round(side // check_grid(grid) * 64 / 85)) for side in size]
     return ShuffledPatches(Compose([crop, *whole]), grid, patch_size, patch)
 

@@ -1,10 +1,16 @@
-"""The view pipelines of the papers; up to 64 px the settings that are used for CIFAR-10."""
+"""The view pipelines of the papers; below 64 px the settings that are used for CIFAR-10.
+
+Authors who use PyTorch take crops, colours and blur from torchvision and Pillow, those of SimCLR
+and BYOL from TensorFlow and JAX; they differ (`ColorJitter`, `RandomResizedCrop`, `GaussianBlur`),
+and each pipeline has its authors'. Images stay in [0, 1]; normalisation is the backbone's.
+"""
 
 from collections.abc import Sequence
 
 from keras_ssl.ops import is_small
+from keras_ssl.views import pillow
 from keras_ssl.views.compose import Compose, MultiCrop, Rotations, SingleView, TwoViews
-from keras_ssl.views.config import check_size
+from keras_ssl.views.config import check_choice, check_size
 from keras_ssl.views.transforms import (
     CenterCrop,
     ColorJitter,
@@ -35,8 +41,8 @@ def simclr(
 
     Args:
         image_size: pixels of the views, one number or (height, width).
-        strength: s above; by default 0.5 up to 64 px, else 1.0.
-        blur: probability of the blur; by default none up to 64 px, else 0.5.
+        strength: s above; by default 0.5 below 64 px, else 1.0.
+        blur: probability of the blur; by default none below 64 px, else 0.5.
         min_scale: smallest share of the area that a crop shows, in (0, 1].
 
     Raises:
@@ -55,22 +61,26 @@ def simclr(
     return TwoViews(Compose([*ops, GaussianBlur(blur)] if blur else ops))
 
 
-def moco(image_size: int | Sequence[int], version: int = 2) -> TwoViews:
+def moco(
+    image_size: int | Sequence[int], version: int = 2, min_scale: float | None = None
+) -> TwoViews:
     """MoCo's two views: crop, colour, flip, and in version 2 blur.
 
-    Version 1 (also InstDisc): crop of 20-100 % of the area, bilinear; grey 0.2; jitter (0.4, 0.4,
-    0.4, 0.4) always; flip 0.5. Version 2 (also SimSiam): the same crop; jitter (0.4, 0.4, 0.4, 0.1)
-    with probability 0.8; grey 0.2; blur 0.5 with sigma U(0.1, 2); flip 0.5. Up to 64 px both are
-    the set of the authors' CIFAR-10 demo: crop of 8-100 %, flip, jitter and grey of version 2.
+    Version 1: crop of 20-100 % of the area, bilinear; grey 0.2; jitter (0.4, 0.4, 0.4, 0.4) always;
+    flip 0.5. Version 2 (also SimSiam): the same crop; jitter (0.4, 0.4, 0.4, 0.1) with probability
+    0.8; grey 0.2; blur 0.5 with sigma U(0.1, 2); flip 0.5. Below 64 px both are the set of the
+    authors' CIFAR-10 demo: crop of 8-100 %, flip, jitter and grey of version 2. Colours, crops and
+    blur are torchvision's and Pillow's.
 
     He et al. 2020, https://arxiv.org/abs/1911.05722 (section 3.3); Chen et al. 2020,
-    https://arxiv.org/abs/2003.04297. Departures from the authors' code: the blur is a Gaussian cut
-    off at a tenth of the height (Pillow's is made of box filters); images stay in [0, 1], as the
-    backbone normalises.
+    https://arxiv.org/abs/2003.04297. Departures from the authors' code: the blur is a Gaussian
+    (Pillow's is made of box filters); values are not rounded to 8 bits between operations.
 
     Args:
         image_size: pixels of the views, one number or (height, width).
         version: 1 or 2.
+        min_scale: smallest share of the area that a crop shows, in (0, 1]; by default 0.08 up to 64
+            px, else 0.2.
 
     Raises:
         ValueError: if an argument is out of range.
@@ -81,25 +91,28 @@ def moco(image_size: int | Sequence[int], version: int = 2) -> TwoViews:
             "The views of MoCo v3 are those of BYOL, `views.byol`."
         )
     size = check_size("image_size", image_size)
-    softer = [ColorJitter(0.4, 0.4, 0.4, 0.1, p=0.8), Grayscale(0.2)]
-    if is_small(size):
-        crop = RandomResizedCrop(size, interpolation="bilinear")
+    small = is_small(size)
+    if min_scale is None:
+        min_scale = 0.08 if small else 0.2
+    crop = pillow.crop(size, (min_scale, 1.0))
+    softer = [pillow.jitter(0.4, 0.4, 0.4, 0.1), Grayscale(0.2)]
+    if small:
         return TwoViews(Compose([crop, HorizontalFlip(), *softer]))
-    crop = RandomResizedCrop(size, scale=(0.2, 1.0), interpolation="bilinear")
     if version == 1:
-        jitter = ColorJitter(0.4, 0.4, 0.4, 0.4, p=1.0)
+        jitter = pillow.jitter(0.4, 0.4, 0.4, 0.4, p=1.0)
         return TwoViews(Compose([crop, Grayscale(0.2), jitter, HorizontalFlip()]))
-    return TwoViews(Compose([crop, *softer, GaussianBlur(0.5), HorizontalFlip()]))
+    return TwoViews(Compose([crop, *softer, pillow.blur(0.5), HorizontalFlip()]))
 
 
 def instdisc(image_size: int | Sequence[int]) -> SingleView:
     """InstDisc's one view: crop, grey, colour, flip.
 
-    Crop of 20-100 % of the area, bilinear; grey 0.2; jitter (0.4, 0.4, 0.4, 0.4) always; flip 0.5,
-    and none up to 64 px, as in the authors' script for CIFAR-10.
+    Crop of 20-100 % of the area, bilinear; grey 0.2; jitter (0.4, 0.4, 0.4, 0.4) always; flip 0.5.
+    Below 64 px grey comes after the jitter, and there is no flip, as in the authors' script for
+    CIFAR-10 (the last version of `cifar.py`; the first had grey before). Colours and crops are
+    torchvision's and Pillow's.
 
-    Wu et al. 2018, https://arxiv.org/abs/1805.01978 (section 4). Departures from the authors' code:
-    images stay in [0, 1], as the backbone normalises.
+    Wu et al. 2018, https://arxiv.org/abs/1805.01978 (section 4); the authors' code.
 
     Args:
         image_size: pixels of the view, one number or (height, width).
@@ -108,9 +121,10 @@ def instdisc(image_size: int | Sequence[int]) -> SingleView:
         ValueError: if `image_size` is invalid.
     """
     size = check_size("image_size", image_size)
-    crop = RandomResizedCrop(size, scale=(0.2, 1.0), interpolation="bilinear")
-    ops = [crop, Grayscale(0.2), ColorJitter(0.4, 0.4, 0.4, 0.4, p=1.0)]
-    return SingleView(Compose(ops if is_small(size) else [*ops, HorizontalFlip()]))
+    crop, jitter = pillow.crop(size, (0.2, 1.0)), pillow.jitter(0.4, 0.4, 0.4, 0.4, p=1.0)
+    if is_small(size):
+        return SingleView(Compose([crop, jitter, Grayscale(0.2)]))
+    return SingleView(Compose([crop, Grayscale(0.2), jitter, HorizontalFlip()]))
 
 
 def supcon(image_size: int | Sequence[int]) -> TwoViews:
@@ -118,7 +132,7 @@ def supcon(image_size: int | Sequence[int]) -> TwoViews:
 
     Crop of 20-100 % of the area, bilinear; flip 0.5; jitter (0.4, 0.4, 0.4, 0.1) with probability
     0.8; grey 0.2: those of the authors' code for CIFAR-10, and here for all sizes (the paper's for
-    ImageNet are AutoAugment's).
+    ImageNet are AutoAugment's). Colours and crops are torchvision's and Pillow's.
 
     Khosla et al. 2020, https://arxiv.org/abs/2004.11362 (section 4); the authors' code.
 
@@ -130,9 +144,9 @@ def supcon(image_size: int | Sequence[int]) -> TwoViews:
     """
     size = check_size("image_size", image_size)
     ops = [
-        RandomResizedCrop(size, scale=(0.2, 1.0), interpolation="bilinear"),
+        pillow.crop(size, (0.2, 1.0)),
         HorizontalFlip(),
-        ColorJitter(0.4, 0.4, 0.4, 0.1, p=0.8),
+        pillow.jitter(0.4, 0.4, 0.4, 0.1),
         Grayscale(0.2),
     ]
     return TwoViews(Compose(ops))
@@ -140,6 +154,8 @@ def supcon(image_size: int | Sequence[int]) -> TwoViews:
 
 def cmc(image_size: int | Sequence[int]) -> SingleView:
     """CMC's one view, from which lightness and colours are taken: crop of 8-100 %, flip.
+
+    The crop is torchvision's, bilinear.
 
     Tian et al. 2019, https://arxiv.org/abs/1906.05849 (section 4.1). Departures from the authors'
     code: images stay RGB in [0, 1]; the method takes them apart.
@@ -150,40 +166,50 @@ def cmc(image_size: int | Sequence[int]) -> SingleView:
     Raises:
         ValueError: if `image_size` is invalid.
     """
-    crop = RandomResizedCrop(check_size("image_size", image_size), interpolation="bilinear")
+    crop = pillow.crop(check_size("image_size", image_size))
     return SingleView(Compose([crop, HorizontalFlip()]))
 
 
 def byol(
-    image_size: int | Sequence[int], min_scale: float = 0.08, interpolation: str = "bicubic"
+    image_size: int | Sequence[int],
+    min_scale: float = 0.08,
+    interpolation: str = "bicubic",
+    form: str = "byol",
 ) -> TwoViews:
     """BYOL's two views, drawn differently: one always blurred, one sometimes solarised.
 
     Both: crop of 8-100 % of the area, bicubic; flip 0.5; jitter (0.4, 0.4, 0.2, 0.1) with
     probability 0.8; grey 0.2. Then blur, sigma U(0.1, 2), with probability 1 in the first view and
-    0.1 in the second, and solarisation with probability 0 and 0.2. Up to 64 px there is no blur.
-    Also the views of MoCo v3, Barlow Twins, VICReg and NNCLR.
+    0.1 in the second, and solarisation with probability 0 and 0.2. Below 64 px there is no blur.
+    Also the views of NNCLR, and, in the form "torchvision", of MoCo v3, Barlow Twins and VICReg,
+    whose authors use PyTorch.
 
     Grill et al. 2020, https://arxiv.org/abs/2006.07733 (appendix B). Departures from the authors'
-    code: brightness is multiplied (they add a number), and images stay in [0, 1], as the backbone
-    normalises.
+    code: where a box is drawn that does not fit, it is drawn again (theirs is cut to the image). In
+    the form "torchvision": those of `moco`.
 
     Args:
         image_size: pixels of the views, one number or (height, width).
         min_scale: smallest share of the area that a crop shows, in (0, 1].
         interpolation: of the crops, "bicubic" or "bilinear".
+        form: "byol": colours, crops and blur of BYOL's code (JAX and TensorFlow; see
+            `ColorJitter`; crops not antialiased; the blur's kernel a tenth of the height, zeros
+            outside). "torchvision": those of torchvision and Pillow.
 
     Raises:
         ValueError: if an argument is out of range.
     """
     size = check_size("image_size", image_size)
-    shared = [
-        RandomResizedCrop(size, (min_scale, 1.0), interpolation=interpolation),
-        HorizontalFlip(),
-        ColorJitter(0.4, 0.4, 0.2, 0.1, p=0.8),
-        Grayscale(0.2),
-    ]
-    blur1, blur2 = ([], []) if is_small(size) else ([GaussianBlur(1.0)], [GaussianBlur(0.1)])
+    scale = (min_scale, 1.0)
+    if check_choice("form", form, ("byol", "torchvision")) == "byol":
+        crop = RandomResizedCrop(size, scale, interpolation=interpolation)
+        blur = GaussianBlur
+    else:
+        crop = pillow.crop(size, scale, interpolation)
+        blur = pillow.blur
+    jitter = ColorJitter(0.4, 0.4, 0.2, 0.1, p=0.8, form=form)
+    shared = [crop, HorizontalFlip(), jitter, Grayscale(0.2)]
+    blur1, blur2 = ([], []) if is_small(size) else ([blur(1.0)], [blur(0.1)])
     return TwoViews(Compose([*shared, *blur1]), Compose([*shared, *blur2, Solarize(0.2)]))
 
 
@@ -198,19 +224,20 @@ def swav(
 
     Large views show 14-100 % of the area, small ones 5-14 % (bilinear, ratio 3/4 to 4/3); all: flip
     0.5; jitter (0.8 s, 0.8 s, 0.8 s, 0.2 s) with probability 0.8; grey 0.2; blur with sigma U(0.1,
-    2). The paper's small views have 96 px for large ones of 224. Up to 64 px small views have half
-    the size and show 8-30 %, as 5 % of a CIFAR image are seven pixels across.
+    2). The paper's small views have 96 px for large ones of 224. Below 64 px small views have half
+    the size and show 8-30 %, as 5 % of a CIFAR image are seven pixels across. Colours and crops are
+    torchvision's and Pillow's, the blur OpenCV's: 23 pixels across, images mirrored outside.
 
-    Caron et al. 2020, https://arxiv.org/abs/2006.09882 (section 3.3, appendix A). Departures from
-    the authors' code: images stay in [0, 1], as the backbone normalises.
+    Caron et al. 2020, https://arxiv.org/abs/2006.09882 (section 3.3, appendix A); the authors'
+    code.
 
     Args:
         image_size: pixels of the large views, one number or (height, width).
         crops: numbers of large and of small views; (2, 0) for two views of one size.
-        small_size: pixels of the small views; by default half the large ones' up to 64 px, else
+        small_size: pixels of the small views; by default half the large ones' below 64 px, else
             three sevenths of them.
-        strength: s above; by default 0.5 up to 64 px, else 1.0.
-        blur: probability of the blur; by default none up to 64 px, else 0.5.
+        strength: s above; by default 0.5 below 64 px, else 1.0.
+        blur: probability of the blur; by default none below 64 px, else 0.5.
 
     Raises:
         ValueError: if an argument is out of range, or there are fewer than two large views.
@@ -227,16 +254,19 @@ def swav(
     if small_size is None:
         small_size = tuple(max(1, round(side * (1 / 2 if small else 3 / 7))) for side in size)
     scale = (0.08, 0.3) if small else (0.05, 0.14)
-    large_crop = RandomResizedCrop(size, (0.14, 1.0), interpolation="bilinear")
     small_size = check_size("small_size", small_size)
-    small_crop = RandomResizedCrop(small_size, scale, interpolation="bilinear")
+    # Small views are cut out of the same large images, so they are antialiased whatever their size.
+    crops_of = [
+        RandomResizedCrop(own, share, interpolation="bilinear", antialias=not small)
+        for own, share in ((size, (0.14, 1.0)), (small_size, scale))
+    ]
     after = [
         HorizontalFlip(),
-        ColorJitter(0.8 * s, 0.8 * s, 0.8 * s, 0.2 * s, p=0.8),
+        pillow.jitter(0.8 * s, 0.8 * s, 0.8 * s, 0.2 * s),
         Grayscale(0.2),
-        *([GaussianBlur(blur)] if blur else []),
+        *([GaussianBlur(blur, kernel_size=23, padding="reflect")] if blur else []),
     ]
-    pipelines = [Compose([crop, *after]) for crop in (large_crop, small_crop)]
+    pipelines = [Compose([crop, *after]) for crop in crops_of]
     made = 2 if crops[1] else 1
     return MultiCrop(pipelines[:made], crops[:made])
 
@@ -244,11 +274,10 @@ def swav(
 def rotnet(image_size: int | Sequence[int]) -> Rotations:
     """RotNet's four rotations of one view; the view is cropped and flipped before it is turned.
 
-    Up to 64 px: the image with four pixels of zeros around it, cropped at random; above: crop of
-    8-100 % of the area, bilinear. Flip 0.5 in both.
+    Below 64 px: the image with four pixels of zeros around it, cropped at random; above: crop of
+    8-100 % of the area, bilinear, as torchvision's. Flip 0.5 in both.
 
-    Gidaris et al. 2018, https://arxiv.org/abs/1803.07728 (section 3). Departures from the authors'
-    code: images stay in [0, 1], as the backbone normalises.
+    Gidaris et al. 2018, https://arxiv.org/abs/1803.07728 (section 3); the authors' code.
 
     Args:
         image_size: pixels of the views, a square.
@@ -260,7 +289,7 @@ def rotnet(image_size: int | Sequence[int]) -> Rotations:
     if is_small(size):
         crop = [CenterCrop(size), PadAndCrop(size, padding=4)]
     else:
-        crop = [RandomResizedCrop(size, interpolation="bilinear")]
+        crop = [pillow.crop(size)]
     return Rotations(Compose([*crop, HorizontalFlip()]))
 
 
@@ -285,8 +314,9 @@ def wmse(image_size: int | Sequence[int], num_views: int = 2) -> MultiCrop:
     """W-MSE's views: colour jitter and grey, then crop and flip.
 
     Jitter (0.4, 0.4, 0.4, 0.1) with probability 0.8; grey 0.1; crop of 20-100 % of the area,
-    bicubic; flip 0.5. Ermolov et al. 2021, https://arxiv.org/abs/2007.06346 (section 5.1).
-    Departures from the authors' code: images stay in [0, 1], as the backbone normalises.
+    bicubic; flip 0.5. Colours and crops are torchvision's and Pillow's.
+
+    Ermolov et al. 2021, https://arxiv.org/abs/2007.06346 (section 5.1); the authors' code.
 
     Args:
         image_size: pixels of the views, one number or (height, width).
@@ -299,9 +329,9 @@ def wmse(image_size: int | Sequence[int], num_views: int = 2) -> MultiCrop:
         raise ValueError(f"`num_views` must be >= 2. Received: num_views={num_views}.")
     size = check_size("image_size", image_size)
     pipeline = [
-        ColorJitter(0.4, 0.4, 0.4, 0.1, p=0.8),
+        pillow.jitter(0.4, 0.4, 0.4, 0.1),
         Grayscale(0.1),
-        RandomResizedCrop(size, scale=(0.2, 1.0)),
+        pillow.crop(size, (0.2, 1.0), "bicubic"),
         HorizontalFlip(),
     ]
     return MultiCrop([Compose(pipeline)], [num_views])

@@ -1,7 +1,7 @@
 """RandAugment: a few operations out of fifteen, each at random, all at about one magnitude.
 
-Cubuk et al. 2019, https://arxiv.org/abs/1909.13719. Called as `op(image, seed)` like those of
-`transforms`: uint8 or float in [0, 1] in, float32 in [0, 1] out.
+Cubuk et al. 2019, https://arxiv.org/abs/1909.13719. And PIRL's sequence of four of them. Called as
+`op(image, seed)` like those of `transforms`: uint8 or float in [0, 1] in, float32 in [0, 1] out.
 """
 
 import math
@@ -99,6 +99,33 @@ class RandAugment(Configured):
         return list(fill)
 
 
+@keras.saving.register_keras_serializable("keras_ssl")
+class Photometric(Configured):
+    """PIRL's four changes one after the other, with probability `p` for all of them together.
+
+    Keep 4 to 8 of the bits of each value; sharpness times U(0.1, 1.9); invert values from a
+    threshold up, a whole number from 0 to 256 (of 255); stretch every channel to [0, 1]. All draws
+    are uniform. Misra and van der Maaten 2019, https://arxiv.org/abs/1912.01991; the authors' code,
+    VISSL. Images must be larger than 2 pixels.
+    """
+
+    def __init__(self, p: float = 0.66) -> None:
+        self.p = check_probability("p", p)
+
+    def __call__(self, image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        """`image`, changed or not."""
+        image = image_ops.to_float(image)
+        draws = image_ops.uniforms(seed, 4)
+
+        def change() -> tf.Tensor:
+            changed = posterize(image, 4 + tf.cast(5.0 * draws[1], tf.int32))
+            changed = sharpness(changed, 0.1 + 1.8 * draws[2])
+            changed = image_ops.solarize(changed, tf.floor(257.0 * draws[3]) / 255.0)
+            return tf.ensure_shape(auto_contrast(changed), image.shape)
+
+        return sometimes(self.p, draws[0], change, image)
+
+
 def auto_contrast(image: tf.Tensor) -> tf.Tensor:
     """Every channel stretched to [0, 1]; a channel of one value stays as it is."""
     low = tf.reduce_min(image, axis=(0, 1), keepdims=True)
@@ -132,18 +159,6 @@ def posterize(image: tf.Tensor, bits: tf.Tensor) -> tf.Tensor:
 def solarize_add(image: tf.Tensor, addition: tf.Tensor) -> tf.Tensor:
     """`addition` added to values below one half."""
     return tf.where(image < 128 / 255, tf.minimum(image + addition, 1.0), image)
-
-
-def color(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
-    """Distance from the grey image times `factor` (Pillow's; 0 is grey, 1 the image)."""
-    grey = image_ops.grayscale(image)
-    return image_ops.clip(grey + factor * (image - grey))
-
-
-def contrast(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
-    """Distance from the mean of the grey image times `factor` (Pillow's)."""
-    mean = tf.reduce_mean(image_ops.grayscale(image))
-    return image_ops.clip(mean + factor * (image - mean))
 
 
 def sharpness(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
@@ -211,8 +226,8 @@ OPERATIONS = {
     "posterize": lambda x, m, sign, fill: posterize(x, tf.cast(4.0 * m, tf.int32)),
     "solarize": lambda x, m, sign, fill: image_ops.solarize(x, tf.floor(256.0 * m) / 255.0),
     "solarize_add": lambda x, m, sign, fill: solarize_add(x, tf.floor(110.0 * m) / 255.0),
-    "color": lambda x, m, sign, fill: color(x, _factor(m)),
-    "contrast": lambda x, m, sign, fill: contrast(x, _factor(m)),
+    "color": lambda x, m, sign, fill: image_ops.blend_saturation(x, _factor(m)),
+    "contrast": lambda x, m, sign, fill: image_ops.blend_contrast(x, _factor(m)),
     "brightness": lambda x, m, sign, fill: image_ops.adjust_brightness(x, _factor(m)),
     "sharpness": lambda x, m, sign, fill: sharpness(x, _factor(m)),
     "shear_x": lambda x, m, sign, fill: move(x, (1, sign * 0.3 * m, 0, 0, 1, 0), fill),

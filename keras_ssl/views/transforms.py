@@ -11,7 +11,13 @@ import keras
 import tensorflow as tf
 
 from keras_ssl.views import geometry, image_ops
-from keras_ssl.views.config import Configured, check_probability, check_range, check_size
+from keras_ssl.views.config import (
+    Configured,
+    check_choice,
+    check_probability,
+    check_range,
+    check_size,
+)
 
 
 def sometimes(
@@ -35,6 +41,8 @@ class RandomResizedCrop(Configured):
         scale: smallest and largest area of the box, as a share of the image's.
         ratio: smallest and largest width / height of the box.
         interpolation: "bicubic" or "bilinear".
+        antialias: whether the kernel widens where the box is larger than the result, as Pillow's;
+            see `image_ops.resize`. It changes nothing where images are no larger than the result.
 
     Raises:
         ValueError: if a size or range is invalid, or the interpolation is unknown.
@@ -46,21 +54,25 @@ class RandomResizedCrop(Configured):
         scale: Sequence[float] = (0.08, 1.0),
         ratio: Sequence[float] = (3 / 4, 4 / 3),
         interpolation: str = "bicubic",
+        antialias: bool = False,
     ) -> None:
         self.image_size = check_size("image_size", image_size)
         self.scale, self.ratio = check_range("scale", scale), check_range("ratio", ratio)
         if self.scale[1] > 1:
             raise ValueError(f"`scale` must not exceed 1, the whole image. Received: {scale}.")
-        if interpolation not in ("bicubic", "bilinear"):
-            raise ValueError(
-                f"`interpolation` must be 'bicubic' or 'bilinear'. Received: {interpolation!r}."
-            )
-        self.interpolation = interpolation
+        self.interpolation = check_choice("interpolation", interpolation, ("bicubic", "bilinear"))
+        self.antialias = bool(antialias)
 
     def __call__(self, image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """The crop of `image` for `seed`."""
         return image_ops.random_resized_crop(
-            image, seed, self.image_size, self.scale, self.ratio, self.interpolation
+            image,
+            seed,
+            self.image_size,
+            self.scale,
+            self.ratio,
+            self.interpolation,
+            self.antialias,
         )
 
 
@@ -140,13 +152,26 @@ class ColorJitter(Configured):
         saturation: likewise.
         hue: largest shift, as a fraction of a full turn, at most 0.5.
         p: probability that anything is changed at all.
+        form: whose operations. "tensorflow" (SimCLR's code): brightness is multiplied; contrast
+            spreads each channel about its own mean, which keeps a colour cast; saturation
+            multiplies S of HSV. "torchvision" (the authors who use PyTorch): contrast spreads all
+            channels about the mean of the grey image, which shrinks or widens a colour cast, too;
+            saturation spreads each pixel about its grey value. "byol" (BYOL's code): as
+            "tensorflow", but brightness is a summand, U(-a, a). Hue turns in HSV in all of them.
 
     Raises:
-        ValueError: if a strength is negative, `hue` exceeds 0.5 or `p` is not a probability.
+        ValueError: if a strength is negative, `hue` exceeds 0.5, `p` is not a probability or `form`
+            is unknown.
     """
 
     def __init__(
-        self, brightness: float, contrast: float, saturation: float, hue: float, p: float = 0.8
+        self,
+        brightness: float,
+        contrast: float,
+        saturation: float,
+        hue: float,
+        p: float = 0.8,
+        form: str = "tensorflow",
     ) -> None:
         if min(brightness, contrast, saturation, hue) < 0 or hue > 0.5:
             raise ValueError(
@@ -156,6 +181,7 @@ class ColorJitter(Configured):
         self.brightness, self.contrast = float(brightness), float(contrast)
         self.saturation, self.hue = float(saturation), float(hue)
         self.p = check_probability("p", p)
+        self.form = check_choice("form", form, image_ops.JITTER_FORMS)
 
     def __call__(self, image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """`image` with its colours changed."""
@@ -168,7 +194,7 @@ class ColorJitter(Configured):
 
     def _jitter(self, image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         return image_ops.random_color_jitter(
-            image, seed, self.brightness, self.contrast, self.saturation, self.hue
+            image, seed, self.brightness, self.contrast, self.saturation, self.hue, self.form
         )
 
 
@@ -188,13 +214,16 @@ class Grayscale(Configured):
 
 @keras.saving.register_keras_serializable("keras_ssl")
 class GaussianBlur(Configured):
-    """Gaussian blur of random width with probability `p`; zeros outside, as in SimCLR's code.
+    """Gaussian blur of random width with probability `p`; see `image_ops.gaussian_blur`.
 
     Args:
         p: probability.
         sigma: smallest and largest standard deviation in pixels; uniform between.
         kernel_size: pixels; an even number is raised by one. Default: a tenth of the image's
             height, rounded down.
+        padding: what lies outside the image: "zeros" (SimCLR's and BYOL's code, which so darkens
+            borders), its outermost pixels, "edge" (Pillow), or its mirror image, "reflect" (OpenCV,
+            PyContrast).
 
     Raises:
         ValueError: if an argument is out of range, or `kernel_size` is None and the image's height
@@ -202,13 +231,18 @@ class GaussianBlur(Configured):
     """
 
     def __init__(
-        self, p: float = 0.5, sigma: Sequence[float] = (0.1, 2.0), kernel_size: int | None = None
+        self,
+        p: float = 0.5,
+        sigma: Sequence[float] = (0.1, 2.0),
+        kernel_size: int | None = None,
+        padding: str = "zeros",
     ) -> None:
         self.p = check_probability("p", p)
         self.sigma = check_range("sigma", sigma)
         if kernel_size is not None and kernel_size < 1:
             raise ValueError(f"`kernel_size` must be >= 1. Received: kernel_size={kernel_size}.")
         self.kernel_size = kernel_size
+        self.padding = check_choice("padding", padding, image_ops.PADDINGS)
 
     def __call__(self, image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """`image`, blurred or not."""
@@ -222,7 +256,10 @@ class GaussianBlur(Configured):
         draws = image_ops.uniforms(seed, 2)
         sigma = self.sigma[0] + (self.sigma[1] - self.sigma[0]) * draws[1]
         return sometimes(
-            self.p, draws[0], lambda: image_ops.gaussian_blur(image, sigma, kernel_size), image
+            self.p,
+            draws[0],
+            lambda: image_ops.gaussian_blur(image, sigma, kernel_size, self.padding),
+            image,
         )
 
 

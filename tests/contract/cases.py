@@ -73,7 +73,7 @@ CASES = {
         rate=0.02,
     ),
     "CMC": Case(
-        lambda: keras_ssl.CMC(tiny_backbone(), COUNT, temperature=0.3, num_negatives=16), rate=0.01
+        lambda: keras_ssl.CMC(tiny_backbone(), COUNT, temperature=0.3, num_negatives=16), rate=0.03
     ),
     "CMC core": Case(
         lambda: keras_ssl.CMC(
@@ -93,7 +93,7 @@ CASES = {
     ),
     "InstDisc": Case(
         lambda: keras_ssl.InstDisc(tiny_backbone(), COUNT, temperature=0.5, num_negatives=16),
-        rate=0.03,
+        rate=0.1,
     ),
     "MoCo": Case(lambda: keras_ssl.MoCo(tiny_backbone(), queue_size=40, momentum=0.9, groups=8)),
     "MoCo v1": Case(
@@ -134,8 +134,8 @@ CASES = {
     ),
     "RotNet": Case(lambda: keras_ssl.RotNet(tiny_backbone())),
     "SimCLR": Case(lambda: keras_ssl.SimCLR(tiny_backbone())),
-    "SimCLR v2": Case(lambda: keras_ssl.SimCLR(tiny_backbone(), version=2), slow=True),
-    "SimSiam": Case(lambda: keras_ssl.SimSiam(tiny_backbone(), head("plain")), rate=0.003),
+    "SimCLR v2": Case(lambda: keras_ssl.SimCLR(tiny_backbone(), version=2), rate=0.01, slow=True),
+    "SimSiam": Case(lambda: keras_ssl.SimSiam(tiny_backbone(), head("plain")), rate=0.01),
     "SimSiam averaged": Case(
         lambda: AlternatingSimSiam(
             tiny_backbone(),
@@ -150,7 +150,7 @@ CASES = {
     ),
     "SimSiam stored": Case(
         lambda: AlternatingSimSiam(tiny_backbone(), head("plain"), target_steps=2),
-        rate=0.003,
+        rate=0.01,
         slow=True,
         cls=AlternatingSimSiam,
     ),

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from contract.cases import CASES, READY, batches, fresh, train
 from contract.fitted import Fitted
+from graphs import forget_graphs
 from processes import QUIET, finish, start
 from toys import images
 
@@ -58,7 +59,8 @@ def pytest_terminal_summary(terminalreporter):
 )
 def fitted(request, tmp_path_factory):
     """The trained models of one case after the other; pytest runs a case's checks together."""
-    return Fitted(request.param, tmp_path_factory.mktemp("case"))
+    yield Fitted(request.param, tmp_path_factory.mktemp("case"))
+    forget_graphs()
 
 
 @pytest.fixture

@@ -88,10 +88,10 @@ def toys():
     backbone, ready = tiny_backbone, ready_batches(48, 16)
     plain, two_epochs = images(48), {"batch_size": 16, "epochs": 2}
     return {
-        "simclr": (lambda: compiled(keras_ssl.SimCLR(backbone())), ready, {}),
-        "images": (lambda: keras_ssl.SimCLR(backbone()), plain, two_epochs),
+        "simclr": (lambda: compiled(keras_ssl.SimCLR(backbone(), temperature=0.5)), ready, {}),
+        "images": (lambda: keras_ssl.SimCLR(backbone(), temperature=0.5), plain, two_epochs),
         "validated": (
-            lambda: compiled(keras_ssl.SimCLR(backbone()), 0.01),
+            lambda: compiled(keras_ssl.SimCLR(backbone(), temperature=0.5), 0.01),
             plain,
             {**two_epochs, "validation_data": images(24, seed=1)},
         ),
@@ -99,7 +99,9 @@ def toys():
         "memory": (lambda: compiled(Memory(backbone())), plain, two_epochs),
         "clusters": (lambda: compiled(Clusters(backbone(), 48), 0.03), plain, two_epochs),
         "queues": (
-            lambda: compiled(keras_ssl.SwAV(backbone(), num_prototypes=20, queue_size=32), 0.03),
+            lambda: compiled(
+                keras_ssl.SwAV(backbone(), num_prototypes=20, queue_size=32, queue_start=0), 0.03
+            ),
             plain,
             {"batch_size": 16},
         ),

@@ -46,7 +46,7 @@ def test_state_of_an_image_is_found_by_its_index(one_device):
     np.testing.assert_allclose(banks[0], pixels, atol=1e-5)
 
 
-@pytest.mark.parametrize("devices", [2, 4])
+@pytest.mark.parametrize("devices", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_replicas(one_device, devices):
     finish(start(JOB, "tensorflow", devices, one_device))
     compare(one_device, f"tensorflow{devices}.npz", devices, 1e-5, CASES)
@@ -68,7 +68,7 @@ def test_two_worker_processes(one_device):
 
 
 @pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="the package jax is absent")
-@pytest.mark.parametrize("devices", [1, 2])
+@pytest.mark.parametrize("devices", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_jax(one_device, devices):
     finish(start(JOB, "jax", devices, one_device))
     compare(one_device, f"jax{devices}.npz", devices, 1e-4, CASES)

@@ -76,34 +76,6 @@ def test_the_first_constant_is_kept():
     assert float(again.fix_partition(9.0)) == 7.0
 
 
-def scrambled(x):
-    """The hash in plain integers."""
-    for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B)):
-        x = ((x ^ (x >> shift)) * factor) & 0xFFFFFFFF
-    return x ^ (x >> 16)
-
-
-@pytest.mark.parametrize("step", [0, 3, 10**9])
-def test_draws_equal_the_hash_in_plain_integers(step):
-    start = scrambled((step + 0x9E3779B9) & 0xFFFFFFFF)
-    expected = [(scrambled((scrambled(k) + start) & 0xFFFFFFFF) >> 1) % 1000 for k in range(20)]
-    bank = MemoryBank(1000, 3)
-    assert np.array(bank.draw(step, 20)).tolist() == expected
-    assert np.array(bank.draw(tf.constant(step), 20)).tolist() == expected
-
-
-def test_draws_are_uniform_independent_and_with_replacement():
-    bank = MemoryBank(500, 2)
-    draws = np.stack([np.array(bank.draw(step, 1000)) for step in range(100)])
-    expected = draws.size / 500
-    chi = ((np.bincount(draws.ravel(), minlength=500) - expected) ** 2 / expected).sum()
-    assert draws.min() >= 0 and draws.max() < 500 and 370 < chi < 640  # 499 +- 4 deviations
-    distinct = [len(np.unique(row)) for row in draws]
-    assert abs(np.mean(distinct) - 500 * (1 - np.exp(-2))) < 3
-    for a, b in ((draws[1:], draws[:-1]), (draws[:, 1:], draws[:, :-1])):
-        assert abs(np.corrcoef(a.ravel(), b.ravel())[0, 1]) < 0.015
-
-
 def test_is_not_trained_and_takes_half_precision():
     keras.config.set_dtype_policy("mixed_bfloat16")
     bank = MemoryBank(4, 3)

@@ -63,6 +63,19 @@ def test_writes_inside_a_graph_cost_the_rows_alone():
     assert all(1000 not in output.shape for op in ops for output in op.outputs)
 
 
+def test_an_unused_queue_shrinks_and_is_saved_like_one_made_so():
+    queue, small = Queue(50, 3), Queue(4, 3)
+    queue.shrink(4)
+    assert [w.shape for w in queue.weights] == [w.shape for w in small.weights]
+    assert queue.get_config()["size"] == 4
+    queue.enqueue(rows(1, 2, 3, 4))
+    assert bool(queue.full)
+    with pytest.raises(ValueError, match="never filled.*rows filled: 4"):
+        queue.shrink(2)
+    with pytest.raises(ValueError, match="from 1 to its own, 4. Received: size=5"):
+        small.shrink(5)
+
+
 def test_wrong_sizes():
     with pytest.raises(ValueError, match="size=0"):
         Queue(0, 3)

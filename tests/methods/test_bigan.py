@@ -230,7 +230,7 @@ def test_default_views_make_the_batch():
 
 def test_default_optimizer_is_one_for_each_player():
     model = make()
-    optimizer = model.default_optimizer(100, 16)
+    optimizer = model.paper_optimizer(100, 16)
     assert list(optimizer.players) == list(model.players)
     for adam in optimizer.players.values():
         assert (float(adam.learning_rate), adam.beta_1) == (pytest.approx(2e-4), 0.5)

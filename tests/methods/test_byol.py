@@ -115,12 +115,20 @@ def test_unknown_length_of_the_run_keeps_the_momentum():
         np.testing.assert_allclose(teacher, 0.5 * old + 0.5 * student, atol=1e-6)
 
 
+def test_default_momentum_follows_the_length_of_the_run():
+    model = keras_ssl.BYOL(tiny_backbone((96, 96, 3)))
+    model.steps_per_epoch.assign(10)
+    for epochs, expected in ((10, 0.996), (50, 0.97), (200, 0.99), (1000, 0.996)):
+        model.total_steps.assign(10 * epochs)
+        assert float(model._first_momentum()) == pytest.approx(expected)
+
+
 def test_networks_of_the_paper():
-    model = byol()
-    for network, width in ((model.projector, 8), (model.predictor, 256)):
-        shapes = [tuple(w.shape) for w in network.weights if w.path.endswith("kernel")]
-        assert shapes == [(width, 4096), (4096, 256)]
-        assert sum("bn" in w.path for w in network.weights) == 4
+    for model, hidden in ((byol(), 1024), (keras_ssl.BYOL(tiny_backbone((96, 96, 3))), 4096)):
+        for network, width in ((model.projector, 8), (model.predictor, 256)):
+            shapes = [tuple(w.shape) for w in network.weights if w.path.endswith("kernel")]
+            assert shapes == [(width, hidden), (hidden, 256)]
+            assert sum("bn" in w.path for w in network.weights) == 4
 
 
 def test_wrong_momentum():

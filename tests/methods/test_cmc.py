@@ -155,7 +155,7 @@ def test_settings_follow_the_size():
     large = keras_ssl.CMC(tiny_backbone((96, 96, 3)), COUNT)
     assert (small.temperature, small.num_negatives) == (0.1, 0)
     assert (large.temperature, large.num_negatives) == (0.07, 4096)
-    optimizer = large.default_optimizer(240, 128)
+    optimizer = large.paper_optimizer(240, 128)
     rates = [float(optimizer._learning_rate(step)) for step in (0, 119, 121, 161, 201)]
     np.testing.assert_allclose(rates, [0.03, 0.03, 0.003, 3e-4, 3e-5], rtol=1e-5)
     assert optimizer.weight_decay == 1e-4

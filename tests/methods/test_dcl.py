@@ -62,7 +62,7 @@ def test_projectors_and_optimizers_of_both_sizes():
     for model, shapes in ((small, [(8, 512), (512, 128)]), (large, [(8, 8), (8, 128)])):
         kernels = [tuple(w.shape) for w in model.projector.weights if w.path.endswith("kernel")]
         assert kernels == shapes and model.temperature == 0.1 and model.sigma is None
-    adam, sgd = small.default_optimizer(100, 256), large.default_optimizer(100, 512)
+    adam, sgd = small.paper_optimizer(100, 256), large.paper_optimizer(100, 512)
     assert isinstance(adam, optimizers.Adam) and adam.weight_decay == 1e-6
     assert float(adam.learning_rate) == pytest.approx(1e-3)
     rates = [float(sgd._learning_rate(step)) for step in (0, 50, 100)]

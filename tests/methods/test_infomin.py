@@ -138,7 +138,7 @@ def test_settings_follow_the_size():
         "Grayscale",
     ]
     assert pair.first.ops[0].scale == (0.2, 1.0) and patches.grid == 3
-    optimizer = large.default_optimizer(100, 256)
+    optimizer = large.paper_optimizer(100, 256)
     rates = [float(optimizer._learning_rate(step)) for step in (0, 100)]
     np.testing.assert_allclose(rates, [0.03, 3e-5], rtol=1e-5)
 

@@ -120,7 +120,7 @@ def test_settings_follow_the_size():
     assert (large.temperature, large.num_negatives) == (0.07, 4096)
     assert large.bank.rows.shape == (COUNT, 128) and large.bank.momentum == 0.5
     for model, batch, decay in ((small, 128, 5e-4), (large, 256, 1e-4)):
-        optimizer = model.default_optimizer(100, batch)
+        optimizer = model.paper_optimizer(100, batch)
         rates = [float(optimizer._learning_rate(step)) for step in (0, 59, 61, 81)]
         np.testing.assert_allclose(rates, [0.03, 0.03, 0.003, 0.0003], rtol=1e-5)
         assert optimizer.weight_decay == decay and optimizer.momentum == 0.9
@@ -130,9 +130,10 @@ def test_views_are_one_crop_with_colours():
     for size, flips in ((224, True), (32, False)):
         pipeline = views.instdisc(size).view
         kinds = [type(op).__name__ for op in pipeline.ops]
-        expected = ["RandomResizedCrop", "Grayscale", "ColorJitter"]
-        assert kinds == expected + ["HorizontalFlip"] * flips
-        crop, grey, jitter = pipeline.ops[:3]
+        colors = ["Grayscale", "ColorJitter"] if flips else ["ColorJitter", "Grayscale"]
+        assert kinds == ["RandomResizedCrop", *colors] + ["HorizontalFlip"] * flips
+        crop, *colors = pipeline.ops[:3]
+        grey, jitter = colors if flips else colors[::-1]
         assert crop.scale == (0.2, 1.0) and crop.image_size == (size, size) and grey.p == 0.2
         assert jitter.brightness == jitter.contrast == jitter.saturation == jitter.hue == 0.4
         assert jitter.p == 1.0

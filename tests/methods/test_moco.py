@@ -9,8 +9,7 @@ from toys import images, ready_batches, tiny_backbone
 
 import keras_ssl
 from keras_ssl import losses
-from keras_ssl.layers.shuffle import batch_order
-from keras_ssl.ops import l2_normalize
+from keras_ssl.ops import draws, l2_normalize
 
 
 def moco(**kwargs):
@@ -105,10 +104,10 @@ def test_presets_of_the_two_papers():
     assert [len(m.projector.weights) for m in (v1, v2)] == [2, 4]
     assert v1.queue_size == v2.queue_size == 65_536 and v1.momentum == v2.momentum == 0.999
     assert v2.projector.output_shape[-1] == 128
-    cosine = v2.default_optimizer(100, 256)
+    cosine = v2.paper_optimizer(100, 256)
     rates = [float(cosine._learning_rate(step)) for step in (0, 50, 100)]
     np.testing.assert_allclose(rates, [0.03, 0.015, 0.0], atol=1e-7)
-    steps = v1.default_optimizer(100, 256)
+    steps = v1.paper_optimizer(100, 256)
     rates = [float(steps._learning_rate(step)) for step in (0, 59, 61, 81)]
     np.testing.assert_allclose(rates, [0.03, 0.03, 0.003, 0.0003], rtol=1e-5)
 
@@ -117,7 +116,7 @@ def test_keys_are_those_of_shuffled_groups():
     """The loss and the queue have keys with statistics of permuted groups."""
     model = moco(groups=4)
     view1, view2 = batch()["views"]
-    order = np.array(batch_order(16, 0))
+    order = np.array(draws.permutation(0, 16))
     key = np.zeros((16, model.projector.output_shape[-1]), "float32")
     for group in np.split(order, 4):
         key[group] = keys_of(model, np.array(view2)[group])

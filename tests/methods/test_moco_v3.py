@@ -161,9 +161,9 @@ def test_networks_of_the_convolutional_form():
     hidden, plain = [(True, True), "relu"], [(False, False)]
     assert layer_kinds(model.projector) == [(8, 4096), *hidden, (4096, 256), *plain]
     assert layer_kinds(model.predictor) == [(256, 4096), *hidden, (4096, 256)]
-    assert (model.temperature, model.momentum) == (1.0, 0.99)
+    assert (model.temperature, model.momentum) == (1.0, None)
     assert keras_ssl.MoCoV3(tiny_backbone()).temperature == 0.2
-    optimizer = model.default_optimizer(100, 4096)
+    optimizer = model.paper_optimizer(100, 4096)
     assert type(optimizer).__name__ == "LARS" and optimizer.weight_decay == 1e-6
     rates = [float(optimizer._learning_rate(step)) for step in (0, 5, 10, 55, 100)]
     np.testing.assert_allclose(rates, [0, 4.8, 9.6, 4.8, 0], atol=1e-5)
@@ -190,7 +190,8 @@ def test_networks_of_the_transformer_form(vit):
     assert layer_kinds(vit.projector) == [(192, 4096), *hidden, *middle, (4096, 256), *plain]
     assert layer_kinds(vit.predictor) == [(256, 4096), *hidden, (4096, 256), *plain]
     assert vit.temperature == 0.2
-    optimizer = vit.default_optimizer(300, 1024)
+    vit.steps_per_epoch.assign(1)
+    optimizer = vit.paper_optimizer(300, 1024)
     assert type(optimizer) is keras.optimizers.AdamW and optimizer.weight_decay == 0.1
     rates = [float(optimizer._learning_rate(step)) for step in (0, 20, 40, 170, 300)]
     np.testing.assert_allclose(rates, [0, 3e-4, 6e-4, 3e-4, 0], atol=1e-8)

@@ -151,13 +151,14 @@ def test_networks_and_settings_of_both_sizes():
     for network, shapes in (
         (large.projector, [(8, 2048), (2048, 2048), (2048, 256)]),
         (large.predictor, [(256, 4096), (4096, 256)]),
-        (small.predictor, [(WIDTH, 4096), (4096, WIDTH)]),
+        (small.predictor, [(WIDTH, 1024), (1024, WIDTH)]),
     ):
         assert [tuple(w.shape) for w in network.weights if w.path.endswith("kernel")] == shapes
     norms = [w.path.split("/")[-2:] for w in large.projector.weights if "bn" in w.path]
     assert len(norms) == 12 and ["projector_bn3", "beta"] in norms  # after the last layer, too
     assert not any("bn2" in w.path for w in large.predictor.weights)
-    lars = large.default_optimizer(1000, 4096)
+    large.steps_per_epoch.assign(1)
+    lars = large.paper_optimizer(1000, 4096)
     rates = [float(lars._learning_rate(step)) for step in (0, 10, 505, 1000)]
     np.testing.assert_allclose(rates, [0, 4.8, 2.4, 0], atol=1e-6)
     assert lars.weight_decay == 1e-6

@@ -159,7 +159,7 @@ def test_settings_follow_the_size():
     assert turned.grid is None and large.weight == large.bank.momentum == 0.5
     assert large.default_views((96, 96)).pipelines[1].grid == 3
     for model, batch, decay in ((large, 1024, 1e-4), (small, 512, 5e-4)):
-        optimizer = model.default_optimizer(100, batch)
+        optimizer = model.paper_optimizer(100, batch)
         rates = [float(optimizer._learning_rate(step)) for step in (0, 50, 100)]
         np.testing.assert_allclose(rates, [0.12, 0.06006, 1.2e-4], rtol=1e-4)
         assert optimizer.weight_decay == decay and optimizer.momentum == 0.9

@@ -119,14 +119,14 @@ def test_learns_where_up_is():
 def test_default_views_and_optimizer_are_the_papers():
     model = RotNet(tiny_backbone())
     assert repr(model.default_views((32, 32))) == repr(views.rotnet(32))
-    optimizer = model.default_optimizer(1000, 128)
+    optimizer = model.paper_optimizer(1000, 128)
     schedule = optimizer.get_config()["learning_rate"]
     schedule = keras.optimizers.schedules.deserialize(schedule)
     steps = [0, 299, 300, 599, 600, 799, 800, 999]
     rates = [0.1, 0.1, 0.02, 0.02, 0.004, 0.004, 0.0008, 0.0008]
     np.testing.assert_allclose([float(schedule(step)) for step in steps], rates, rtol=1e-6)
     assert (optimizer.nesterov, optimizer.momentum, optimizer.weight_decay) == (True, 0.9, 5e-4)
-    short = model.default_optimizer(1, 128).get_config()["learning_rate"]
+    short = model.paper_optimizer(1, 128).get_config()["learning_rate"]
     rate = float(keras.optimizers.schedules.deserialize(short)(0))
     assert min(abs(rate - known) for known in (0.1, 0.02, 0.004, 0.0008)) < 1e-6
 

@@ -41,14 +41,14 @@ def test_heads_of_the_two_papers():
 def test_settings_of_the_two_papers(version, factor, warmup):
     large = keras_ssl.SimCLR(tiny_backbone((96, 96, 3)), version=version)
     small = simclr(version)
-    assert (large.temperature, small.temperature) == (0.1, 0.5)
-    optimizer = large.default_optimizer(200, 4096)
+    assert (large.temperature, small.temperature) == (0.1, 0.2)
+    optimizer = large.paper_optimizer(200, 4096)
     schedule = optimizer._learning_rate
     rates = [float(schedule(step)) for step in (0, warmup / 2, warmup, 200)]
     peak = 64 * factor
     np.testing.assert_allclose(rates, [0, peak / 2, peak, 0], rtol=1e-5, atol=1e-6)
     assert (optimizer.weight_decay, optimizer.velocity) == (1e-4, "update")
-    schedule = small.default_optimizer(200, 512)._learning_rate
+    schedule = small.paper_optimizer(200, 512)._learning_rate
     np.testing.assert_allclose(float(schedule(warmup)), 2.0, rtol=1e-5)
 
 

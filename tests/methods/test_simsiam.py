@@ -120,7 +120,7 @@ def test_the_predictors_rate_is_constant():
     """At the last step of the schedule all but the predictor stand still."""
     model = simsiam()
     peak = 0.03 * 16 / 256
-    optimizer = model.default_optimizer(total_steps=4, batch_size=16)
+    optimizer = model.paper_optimizer(total_steps=4, batch_size=16)
     model.compile(optimizer)
     model.build_optimizer()
     for step, share in ((0, 1.0), (2, 0.5), (4, 0.0)):
@@ -139,8 +139,8 @@ def test_the_predictors_rate_is_constant():
 
 
 def test_default_optimizers():
-    small = simsiam(use_predictor=False).default_optimizer(100, 512)
-    large = keras_ssl.SimSiam(tiny_backbone((96, 96, 3))).default_optimizer(100, 512)
+    small = simsiam(use_predictor=False).paper_optimizer(100, 512)
+    large = keras_ssl.SimSiam(tiny_backbone((96, 96, 3))).paper_optimizer(100, 512)
     for optimizer, peak, decay in ((small, 0.06, 5e-4), (large, 0.1, 1e-4)):
         rates = [float(optimizer._learning_rate(step)) for step in (0, 50, 100)]
         np.testing.assert_allclose(rates, [peak, peak / 2, 0], atol=1e-7)

@@ -94,7 +94,8 @@ def test_images_without_labels_are_refused():
 def test_default_optimizer_makes_the_steps_of_the_authors_loss():
     """One step from one start: theirs on their loss, which is 0.1 / 0.07 times this one."""
     model = supcon()
-    sgd = model.default_optimizer(1000, 1024)
+    model.steps_per_epoch.assign(1)
+    sgd = model.paper_optimizer(1000, 1024)
     factor = 0.1 / 0.07
     rates = [float(sgd._learning_rate(step)) for step in (0, 10, 505, 1000)]
     np.testing.assert_allclose(rates, 0.5 * factor * np.array([0, 1, 0.5005, 0.001]), rtol=1e-5)

@@ -197,7 +197,7 @@ def test_freezing_drops_the_gradient_of_the_prototypes_alone():
 
 
 def test_queue_is_used_once_it_is_full_and_filled_after_use():
-    model, sizes = swav(queue_size=20, epsilon=0.005), []
+    model, sizes = swav(queue_size=20, queue_start=0, epsilon=0.005), []
     prototypes = np.array(model.prototypes, "float64")
     batches = [batch_of(10, seed=10 * i) for i in range(4)]
     for i, batch in enumerate(batches):
@@ -225,7 +225,7 @@ def _enqueue(model, batch):
 
 
 def test_training_fills_the_queue_of_each_view_with_its_own_embeddings():
-    model, batch = swav(queue_size=20), batch_of()
+    model, batch = swav(queue_size=20, queue_start=0), batch_of()
     loss_of(model, batch, training=False)
     assert [int(queue.count) for queue in model.queues] == [0, 0]
     seen = []
@@ -248,9 +248,14 @@ def test_queue_counts_from_its_first_step_on():
     assert counts == [[0, 0]] * 3 + [[10, 10], [20, 20], [20, 20]]
 
 
-def test_batch_larger_than_the_queue_is_refused():
-    with pytest.raises(ValueError, match="queue.*at most its size, 8"):
-        swav(queue_size=8).compute_losses(batch_of(), training=True)
+def test_a_batch_as_large_as_the_queue_goes_without():
+    model, plain = swav(queue_size=8, queue_start=0), swav()
+    for own, other in zip(plain.trainable_variables, model.trainable_variables):
+        own.assign(other)
+    found = model.compute_losses(batch_of(), training=True)["loss"]
+    expected = plain.compute_losses(batch_of(), training=True)["loss"]
+    assert float(found) == pytest.approx(float(expected))
+    assert [int(queue.count) for queue in model.queues] == [0, 0]
 
 
 # defaults and errors
@@ -258,8 +263,9 @@ def test_batch_larger_than_the_queue_is_refused():
 
 def test_defaults_follow_the_size_of_the_images():
     small = SwAV(tiny_backbone())
-    assert small.num_prototypes == 512 and small.queues == []
-    assert SwAV(tiny_backbone((96, 96, 3))).num_prototypes == 3000
+    assert small.num_prototypes == 100 and small.queues == []
+    large = SwAV(tiny_backbone((96, 96, 3)))
+    assert (large.num_prototypes, large.queue_size, large.queue_start) == (3000, 3840, 15)
     assert [tuple(w.shape) for w in small.projector.trainable_weights] == [
         (8, 2048),
         (2048,),
@@ -273,15 +279,16 @@ def test_defaults_follow_the_size_of_the_images():
 
 
 def test_default_optimizer_has_the_papers_rates():
-    optimizer = swav().default_optimizer(1000, 4096)
+    optimizer = swav().paper_optimizer(1000, 4096)
     schedule = keras.optimizers.schedules.deserialize(optimizer.get_config()["learning_rate"])
     rates = [float(schedule(step)) for step in (0, 50, 100, 550, 1000)]
     np.testing.assert_allclose(rates, [0.3, 2.55, 4.8, 2.4024, 0.0048], rtol=1e-4)
     assert isinstance(optimizer, optimizers.LARC) and optimizer.weight_decay == 1e-6
-    half = swav().default_optimizer(1000, 2048).get_config()["learning_rate"]
+    half = swav().paper_optimizer(1000, 2048).get_config()["learning_rate"]
     assert float(keras.optimizers.schedules.deserialize(half)(100)) == pytest.approx(2.4)
-    short = swav().default_optimizer(3, 4096).get_config()["learning_rate"]  # no warm-up
-    assert float(keras.optimizers.schedules.deserialize(short)(0)) == pytest.approx(4.8)
+    for steps, batch, first in ((3, 4096, 4.8), (1000, 256, 0.6)):  # no warm-up
+        schedule = swav().paper_optimizer(steps, batch).get_config()["learning_rate"]
+        assert float(keras.optimizers.schedules.deserialize(schedule)(0)) == pytest.approx(first)
 
 
 @pytest.mark.parametrize(

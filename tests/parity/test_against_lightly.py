@@ -147,7 +147,7 @@ def test_moco(twin, groups, monkeypatch):
         tiny_backbone(), temperature=0.2, queue_size=2 * BATCH, momentum=0.8, groups=groups
     )
     order = np.random.default_rng(3).permutation(BATCH)
-    monkeypatch.setattr(shuffle, "batch_order", lambda size, step: order)
+    monkeypatch.setattr(shuffle.draws, "permutation", lambda key, size: order)
     backbone = twin.backbone(model.backbone, groups)
     head = twin.copy_weights(model.projector, twin.MoCoProjectionHead(WIDTH, WIDTH, 128))
     keys = [copy.deepcopy(network) for network in (backbone, head)]

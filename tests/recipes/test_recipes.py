@@ -46,6 +46,16 @@ def test_command(tmp_path):
     assert rows(tmp_path / "run")[-1]["epoch"] == "2" and "linear probe" in result.stdout
 
 
+@pytest.mark.slow
+def test_the_demo_finds_the_shapes(tmp_path):
+    """The preset of `make demo`: the trained encoder knows the shapes, the random one does not."""
+    _runner.run(simclr.RECIPE, _runner.configure(simclr.RECIPE, "shapes"), tmp_path / "run")
+    figures = json.loads((tmp_path / "run" / "result.json").read_text())["figures"]
+    assert float(figures["kNN, random encoder"]) < 0.5
+    assert float(figures["kNN, trained encoder"]) >= 0.85
+    assert figures["collapse monitor"] == "healthy"
+
+
 def test_a_study_keeps_its_number_format():
     keras.config.set_dtype_policy("mixed_bfloat16")
     _runner.clear_session()
@@ -54,7 +64,7 @@ def test_a_study_keeps_its_number_format():
 
 def test_settings_are_read_strictly():
     config = _runner.configure(simclr.RECIPE, "cifar10", ["temperature=1", "epochs=3"])
-    assert (config.options, config.epochs, config.batch_size) == ({"temperature": 1}, 3, 512)
+    assert (config.options["temperature"], config.epochs, config.batch_size) == (1, 3, 512)
     config = _runner.configure(simclr.RECIPE, "cifar10", ["learning_rate=1"])
     assert isinstance(config.learning_rate, float) and config.warmup_epochs == 10
     for preset, change, message in [

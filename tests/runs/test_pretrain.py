@@ -2,6 +2,7 @@
 
 import ast
 import csv
+import json
 import pathlib
 import signal
 import subprocess
@@ -88,17 +89,22 @@ def test_unlabelled_folder_has_no_knn_but_a_verdict(tmp_path):
 
 
 def test_accumulation_and_precision_reach_the_optimizer(photos, tmp_path):
+    """And so does the choice of the paper's optimizer, which the record keeps."""
     run = keras_ssl.pretrain(
         "simclr",
         photos,
         tmp_path / "run",
         epochs=2,
         precision="mixed_bfloat16",
+        optimizer="paper",
         gradient_accumulation_steps=2,
         monitor=False,
         **SMALL,
     )
     assert run.model.optimizer.gradient_accumulation_steps == 2
+    assert isinstance(run.model.optimizer, keras_ssl.optimizers.LARS)
+    record = json.loads((run.out / "config.json").read_text())
+    assert record["optimizer"] == "SimCLR: LARS for a run of 2 steps, with the paper's settings."
     assert int(run.model.step) == 2 and run.verdict is None
     assert run.model.projector.layers[1].compute_dtype == "bfloat16"
     assert keras.config.dtype_policy().name == "float32"
@@ -186,6 +192,7 @@ def test_unusable_settings(photos, tmp_path):
     fails("neither a folder", data="cifra10")
     fails("number of images", batch_size=4096)
     fails("at least 2", batch_size=1)
+    fails("`optimizer` must be one of", optimizer="lars")
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "notes.txt").write_text("mine")
     fails("holds other files", out=tmp_path / "taken")

@@ -97,7 +97,9 @@ def test_sizes_of_the_paper_and_ours(size, grid, whole, patch):
     assert patches.whole.image_size == (whole,) * 2 and patches.whole.ops[0].scale == (0.6, 1.0)
     crop, *colors = image.view.ops
     assert crop.scale == (0.08, 1.0) and crop.image_size == (size,) * 2
-    for jitter, grey, flip in (colors, patches.patch.ops):
+    for ops in (colors, patches.patch.ops):
+        jitter, *photometric, grey, flip = ops
+        assert [op.p for op in photometric] == ([0.66] if size > 64 else [])
         assert (jitter.brightness, jitter.contrast, jitter.saturation) == (0.4, 0.4, 0.4)
         assert (jitter.hue, jitter.p, grey.p, flip.p) == (0.2, 1.0, 0.2, 0.5)
 

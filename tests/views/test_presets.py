@@ -53,6 +53,7 @@ PIPELINES = {
     "moco small": views.moco(32),
     "byol": views.byol(96),
     "byol small": views.byol(32),
+    "byol in torchvision's form": views.byol(96, form="torchvision"),
     "swav": views.swav(98),
     "swav small": views.swav(32, crops=(2, 2)),
     "rotnet": views.rotnet(80),
@@ -123,6 +124,67 @@ def test_moco_follows_the_version_and_the_size():
     assert names(small) == ["RandomResizedCrop", "HorizontalFlip", "ColorJitter", "Grayscale"]
     assert part(small, views.RandomResizedCrop).scale == (0.08, 1.0)
     assert repr(views.moco(32, 1)) == repr(views.moco(32, 2))
+    chosen = views.moco(32, min_scale=0.3).first
+    assert part(chosen, views.RandomResizedCrop).scale == (0.3, 1.0)
+
+
+def parts(pipeline, kind):
+    """All operations of a kind in a pipeline of any form."""
+    if isinstance(pipeline, kind):
+        return [pipeline]
+    inner = [
+        getattr(pipeline, name, None) for name in ("first", "second", "view", "whole", "patch")
+    ]
+    inner += [*getattr(pipeline, "ops", ()), *getattr(pipeline, "pipelines", ())]
+    return [op for own in inner if own is not None for op in parts(own, kind)]
+
+
+PYTORCH = {
+    "moco1": lambda size: views.moco(size, version=1),
+    "moco2": views.moco,
+    "instdisc": views.instdisc,
+    "supcon": views.supcon,
+    "cmc": views.cmc,
+    "byol in torchvision's form": lambda size: views.byol(size, form="torchvision"),
+    "swav": views.swav,
+    "rotnet": views.rotnet,
+    "wmse": views.wmse,
+    "pirl": views.pirl,
+    "pirl rotation": lambda size: views.pirl(size, "rotation"),
+    "infomin": views.infomin,
+}
+
+
+@pytest.mark.parametrize("size", [32, 96])
+@pytest.mark.parametrize("make", [*PYTORCH.values()], ids=PYTORCH)
+def test_pytorch_authors_have_torchvisions_operations(make, size):
+    pipeline = make(size)
+    crops, jitters, blurs = (
+        parts(pipeline, kind)
+        for kind in (views.RandomResizedCrop, views.ColorJitter, views.GaussianBlur)
+    )
+    assert crops or size == 32
+    assert all(crop.antialias == (size > 64) for crop in crops)
+    assert all(jitter.form == "torchvision" for jitter in jitters)
+    assert all(blur.padding != "zeros" for blur in blurs)
+
+
+@pytest.mark.parametrize(("make", "form"), [(views.simclr, "tensorflow"), (views.byol, "byol")])
+def test_tensorflow_authors_have_tensorflows_operations(make, form):
+    pipeline = make(224)
+    assert {op.form for op in parts(pipeline, views.ColorJitter)} == {form}
+    assert not any(op.antialias for op in parts(pipeline, views.RandomResizedCrop))
+    blurs = parts(pipeline, views.GaussianBlur)
+    assert {(op.padding, op.kernel_size) for op in blurs} == {("zeros", None)}
+
+
+def test_blurs_are_the_authors():
+    def blurs(pipeline):
+        return {(op.padding, op.kernel_size) for op in parts(pipeline, views.GaussianBlur)}
+
+    assert blurs(views.moco(96)) == blurs(views.byol(96, form="torchvision")) == {("edge", 13)}
+    assert blurs(views.swav(224)) == {("reflect", 23)}
+    assert blurs(views.infomin(224)) == {("reflect", None)}
 
 
 def test_byol_views_differ_in_blur_and_solarisation():
@@ -291,6 +353,8 @@ def test_noise_in_a_stream_differs_by_image_and_epoch_and_is_repeatable():
         (lambda: views.moco(32, version=3), "`version` must be 1 or 2"),
         (lambda: views.byol(0), "image_size"),
         (lambda: views.byol(32, min_scale=1.5), "`scale`"),
+        (lambda: views.byol(32, form="tensorflow"), "`form`.*byol.*torchvision.*'tensorflow'"),
+        (lambda: views.moco(32, min_scale=0.0), "`scale`"),
         (lambda: views.swav(32, crops=(1, 6)), "`crops`.*2, 6"),
         (lambda: views.swav(32, crops=(2, -1)), "`crops`"),
         (lambda: views.swav(32, small_size=0), "small_size"),

@@ -6,7 +6,7 @@ import tensorflow as tf
 from PIL import Image, ImageEnhance, ImageOps
 
 from keras_ssl import views
-from keras_ssl.views import rand_augment
+from keras_ssl.views import image_ops, rand_augment
 from keras_ssl.views.rand_augment import OPERATIONS, RandAugment
 
 FILL = (124 / 255, 116 / 255, 104 / 255)
@@ -118,6 +118,40 @@ def test_probability_zero_is_the_image_and_results_stay_in_range(photo):
     assert (np.abs(moved - photo / 255).max((1, 2, 3)) > 0.01).mean() > 0.95
     seed = tf.constant([3, 4])
     np.testing.assert_array_equal(RandAugment()(image, seed), RandAugment()(image, seed))
+
+
+def test_photometric_is_pillows_four_in_a_row(photo):
+    """Within the levels by which Pillow's roundings differ, for each of the draws of 60 seeds."""
+    image, changed, kinds = tf.constant(photo), 0, set()
+    for number in range(60):
+        seed = tf.constant([number, 3])
+        draws = image_ops.uniforms(seed, 4).numpy()
+        result = views.Photometric()(image, seed).numpy() * 255
+        expected = Image.fromarray(photo)
+        if draws[0] < 0.66:
+            changed += 1
+            bits, threshold = 4 + int(5 * draws[1]), int(257 * draws[3])
+            kinds.add(bits)
+            expected = ImageOps.posterize(expected, bits)
+            expected = ImageEnhance.Sharpness(expected).enhance(0.1 + 1.8 * draws[2])
+            expected = ImageOps.autocontrast(ImageOps.solarize(expected, threshold))
+        # A value that rounding carries over the threshold is inverted in one and not in the other.
+        difference = np.abs(result - np.asarray(expected, "float32"))
+        assert np.median(difference) < 3 and (difference > 8).mean() < 0.1
+    assert 30 <= changed <= 50 and kinds == {4, 5, 6, 7, 8}
+
+
+def test_photometric_draws_every_threshold(monkeypatch):
+    seen = over_thresholds(monkeypatch)
+    assert seen.min() == 0 and seen.max() == 256 and abs(seen.mean() - 128) < 8
+
+
+def over_thresholds(monkeypatch):
+    monkeypatch.setattr(rand_augment, "auto_contrast", lambda x: x)
+    monkeypatch.setattr(
+        rand_augment.image_ops, "solarize", lambda x, t: tf.fill(tf.shape(x), t * 255 / 256)
+    )
+    return many(views.Photometric(1.0), tf.zeros((3, 3, 1)), 2000)[:, 0, 0, 0] * 256
 
 
 @pytest.mark.parametrize("channels", [1, 4])

@@ -14,8 +14,14 @@ OPS = [
     views.RandomResizedCrop((16, 12)),
     views.HorizontalFlip(),
     views.ColorJitter(0.4, 0.4, 0.4, 0.1),
+    views.ColorJitter(0.4, 0.4, 0.4, 0.1, form="torchvision"),
+    views.ColorJitter(0.4, 0.4, 0.2, 0.1, form="byol"),
+    views.RandomResizedCrop(10, antialias=True),
     views.Grayscale(),
     views.GaussianBlur(kernel_size=3),
+    views.GaussianBlur(kernel_size=5, padding="edge"),
+    views.GaussianBlur(kernel_size=5, padding="reflect"),
+    views.Photometric(),
     views.Solarize(),
     views.QuarterTurns(),
     views.Cutout(),
@@ -77,8 +83,9 @@ def test_ops_act_as_often_as_they_say(op, changed):
     assert abs(share - changed) <= 4 * np.sqrt(changed * (1 - changed) / 1000)
 
 
-def test_jitter_keeps_meaning_for_grey_and_many_channels():
-    jitter = views.ColorJitter(0.4, 0.4, 0.4, 0.1, p=1.0)
+@pytest.mark.parametrize("form", image_ops.JITTER_FORMS)
+def test_jitter_keeps_meaning_for_grey_and_many_channels(form):
+    jitter = views.ColorJitter(0.4, 0.4, 0.4, 0.1, p=1.0, form=form)
     grey = many(jitter, image_of(1), 100)
     assert grey.mean((1, 2, 3)).std() > 0.02 and grey.std((1, 2, 3)).std() > 0.01
     balance = many(jitter, image_of(5), 100).mean((1, 2))
@@ -164,7 +171,10 @@ def test_simclr_defaults_follow_the_size():
         (lambda: views.ColorJitter(-1, 0, 0, 0), "Strengths"),
         (lambda: views.ColorJitter(0, 0, 0, 0.6), "hue"),
         (lambda: views.GaussianBlur(sigma=(0, 1)), "sigma"),
+        (lambda: views.ColorJitter(0, 0, 0, 0, form="jax"), "`form`.*tensorflow.*'jax'"),
         (lambda: views.GaussianBlur(kernel_size=0), "kernel_size"),
+        (lambda: views.GaussianBlur(padding="wrap"), "`padding`.*edge.*'wrap'"),
+        (lambda: views.Photometric(1.5), "`p`"),
         (lambda: views.Compose([]), "ops"),
         (lambda: views.simclr(32, blur=2), "`p`"),
         (lambda: views.simclr(32, min_scale=0.0), "`scale`"),

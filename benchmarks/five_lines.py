@@ -1,0 +1,136 @@
+r"""What five lines of a new user give: every method on a few thousand images, nothing set.
+
+    python -m benchmarks.five_lines --data_dir=path/to/tfds [--methods=simclr,byol] [--record]
+
+5,000 images of CIFAR-10 from `--first` on, `small_conv`, batches of 256, 10 epochs: the method's
+own views, networks and optimizer. The figure is the accuracy of weighted kNN (k 200, temperature
+0.07) on the 10,000 test images, before and after training. Each method has a process of its own.
+"""
+
+import json
+import subprocess
+import sys
+import time
+
+from absl import app, flags
+
+from benchmarks import results
+
+FLAGS = flags.FLAGS
+
+IMAGES, BATCH = 5000, 256
+
+
+def gain(name, source, test, epochs=10, seed=0, optimizer="auto", rate=None, **options):
+    """Accuracy of kNN with a method's encoder before and after training on `source`.
+
+    Args:
+        name: of the method.
+        source: `keras_ssl.data.Source` of 32-pixel images with labels.
+        test: the same, for the queries.
+        epochs: passes over the images.
+        seed: of weights, order and views.
+        optimizer: "auto" or "paper".
+        rate: Adam's peak rate in the place of the method's.
+        **options: arguments of the method.
+
+    Returns:
+        Two accuracies.
+    """
+    import dataclasses
+
+    import keras
+
+    import keras_ssl
+    from keras_ssl.methods.create import find, keeps_images
+
+    keras.utils.set_random_seed(seed)
+    cls = find(name)
+    if keeps_images(cls):
+        options["num_images"] = source.size
+    model = keras_ssl.create(name, source.image_shape, "small_conv", **options)
+    if rate:
+        model.short_run = dataclasses.replace(model.short_run, learning_rate=rate)
+    steps = epochs * (source.size // BATCH)
+    if optimizer == "paper":
+        model.compile(model.paper_optimizer(steps, BATCH))
+
+    def accuracy():
+        return keras_ssl.evaluation.knn_accuracy(model.encode, source, test)
+
+    before = accuracy()
+    model.fit(source, batch_size=BATCH, epochs=epochs, seed=seed, verbose=0)
+    return before, accuracy()
+
+
+def _turn(name):
+    """Train one method in this process."""
+    import keras
+    import numpy as np
+
+    import keras_ssl
+
+    keras.config.set_dtype_policy(FLAGS.precision)
+    source, test = keras_ssl.data.splits("cifar10", data_dir=FLAGS.data_dir)
+    source = source.subset(np.arange(FLAGS.first, FLAGS.first + IMAGES))
+    images, labels = source.arrays((32, 32))
+    source, start = keras_ssl.data.from_array(images, labels), time.monotonic()
+    options = json.loads(FLAGS.options)
+    before, after = gain(
+        name, source, test, FLAGS.epochs, FLAGS.seed, FLAGS.optimizer, FLAGS.rate, **options
+    )
+    print(json.dumps([before, after, time.monotonic() - start]))
+
+
+def main(arguments):
+    """Train all methods in turn and print the table."""
+    if FLAGS.turn:
+        return _turn(FLAGS.turn)
+    if FLAGS.methods is None:
+        from keras_ssl.methods import METHODS
+
+        FLAGS.methods = [method.__name__ for method in METHODS]
+    rows = [["method", "random encoder", "trained", "points", "minutes"]]
+    for name in FLAGS.methods:
+        own = [word for word in sys.argv[1:] if not word.startswith(("--methods", "--record"))]
+        command = [sys.executable, "-m", "benchmarks.five_lines", f"--turn={name}", *own]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            print(name, "failed:", done.stderr[-2000:], file=sys.stderr)
+            continue
+        before, after, seconds = json.loads(done.stdout.splitlines()[-1])
+        points = f"{100 * (after - before):+.1f}"
+        rows.append([name, f"{before:.4f}", f"{after:.4f}", points, f"{seconds / 60:.1f}"])
+        print("  ".join(f"{cell:>14}" for cell in rows[-1]), flush=True)
+    if FLAGS.record:
+        words = " ".join(word for word in sys.argv[1:] if word != "--record")
+        results.record(
+            "study",
+            "Five lines: 5,000 images of cifar10, small_conv at 32 px, batches of 256",
+            f"python -m benchmarks.five_lines {words}",
+            {},
+            seed=FLAGS.seed,
+            epochs=FLAGS.epochs,
+            table=[rows[0], *sorted(rows[1:], key=lambda row: -float(row[3]))],
+        )
+    return 0
+
+
+def _define_flags():
+    """Not at import: tests take `gain` alone, beside flags of the same names."""
+    flags.DEFINE_list("methods", None, "Names of methods; by default all.")
+    flags.DEFINE_string("data_dir", None, "Where TFDS data sets lie.")
+    flags.DEFINE_integer("first", 0, "First of the 5,000 training images.")
+    flags.DEFINE_integer("seed", 0, "Of weights, order and views.")
+    flags.DEFINE_integer("epochs", 10, "Passes over the images.")
+    flags.DEFINE_string("precision", "float32", "Number format.")
+    flags.DEFINE_string("options", "{}", "Arguments of the methods, as JSON; for trials.")
+    flags.DEFINE_string("optimizer", "auto", "auto or paper.")
+    flags.DEFINE_float("rate", None, "Adam's peak rate in the place of the method's; for trials.")
+    flags.DEFINE_bool("record", False, "Whether to write the figures to RESULTS.md.")
+    flags.DEFINE_string("turn", None, "Internal: train this method and print its figures.")
+
+
+if __name__ == "__main__":
+    _define_flags()
+    app.run(main)

@@ -1,0 +1,55 @@
+"""Random draws without state: functions of a key, the same on every backend and replica."""
+
+from typing import Any
+
+from keras import ops
+
+# Shifts and factors of "lowbias32", https://github.com/skeeto/hash-prospector.
+_MIX = ((16, 0x7FEB352D), (15, 0x846CA68B))
+_GOLDEN = 0x9E3779B9  # 2^32 divided by the golden ratio, odd
+
+
+def draw_key(seed: Any, step: Any) -> Any:
+    """A key for the draws of one step of a run: uint32, `step` itself for seed 0.
+
+    Args:
+        seed: scalar integer, a number or a tensor, >= 0.
+        step: the same.
+    """
+    seed, step = (ops.cast(ops.convert_to_tensor(n), "uint32") for n in (seed, step))
+    return step + seed * word(_GOLDEN)
+
+
+def random_words(key: Any, count: int) -> Any:
+    """`count` scrambled 32-bit words, uint32 `(count,)`, a function of `key`, a scalar >= 0."""
+    # The golden ratio sets key 0 apart from counter 0.
+    start = scramble(ops.cast(ops.convert_to_tensor(key), "uint32") + word(_GOLDEN))
+    return scramble(scramble(ops.cast(ops.arange(count, dtype="int32"), "uint32")) + start)
+
+
+def integers(key: Any, count: int, size: int) -> Any:
+    """`count` numbers in [0, size), uniform and with replacement, int32 `(count,)`.
+
+    Probabilities are equal up to a share of `size / 2^31`.
+    """
+    # The top 31 bits stay positive in int32.
+    words = ops.right_shift(random_words(key, count), word(1))
+    return ops.cast(words, "int32") % size
+
+
+def permutation(key: Any, size: int) -> Any:
+    """The numbers from 0 to `size` - 1 in an order drawn by `key`, int32 `(size,)`."""
+    words = ops.right_shift(random_words(key, size), word(1))
+    return ops.cast(ops.argsort(ops.cast(words, "int32")), "int32")
+
+
+def word(number: int) -> Any:
+    """A number as uint32."""
+    return ops.convert_to_tensor(number, dtype="uint32")
+
+
+def scramble(x: Any) -> Any:
+    """A bijection of 32-bit words in which every bit of the result depends on all bits of `x`."""
+    for shift, factor in _MIX:
+        x = ops.bitwise_xor(x, ops.right_shift(x, word(shift))) * word(factor)
+    return ops.bitwise_xor(x, ops.right_shift(x, word(16)))

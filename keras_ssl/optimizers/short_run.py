@@ -1,0 +1,52 @@
+"""Settings for runs that are too short for those of the papers."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_ssl.optimizers.schedules import WarmupCosine
+
+_WARMUP = 20  # the warm-up is one part in so many of a short run
+
+
+@dataclasses.dataclass(frozen=True)
+class ShortRun:
+    """Adam, for runs with too few steps for a paper's optimizer.
+
+    Papers train for 10^5 steps and more; within a few hundred their LARS and SGD hardly move a
+    network. Adam is warmed up over a twentieth of the run, then follows half a cosine to zero.
+    What it gives is in `benchmarks/RESULTS.md`, "Five lines".
+
+    Attributes:
+        below: runs of fewer optimizer steps than this are short. The methods' 10,000 is a choice:
+            only runs of some hundred steps were compared.
+        learning_rate: Adam's peak, for any batch size.
+    """
+
+    below: int
+    learning_rate: float
+
+    def optimizer(self, total_steps: int) -> keras.optimizers.Optimizer:
+        """Adam with its schedule for a run of so many steps."""
+        warmup = total_steps // _WARMUP
+        return keras.optimizers.Adam(WarmupCosine(self.learning_rate, total_steps, warmup))
+
+
+def by_epochs(epochs: Any, values: Mapping[int, float]) -> Any:
+    """The value for a run of so many epochs, where a paper has settings by the length of a run.
+
+    Args:
+        epochs: length of the run, a number or a scalar tensor; 0 where unknown.
+        values: value by the number of epochs from which on it holds; the first key is 0.
+
+    Returns:
+        float32 scalar tensor; the last value where the length is unknown.
+    """
+    epochs = ops.cast(epochs, "float32")
+    unknown, result = epochs <= 0, 0.0
+    for least, value in values.items():
+        result = ops.where(ops.logical_or(unknown, epochs >= least), value, result)
+    return ops.cast(result, "float32")
