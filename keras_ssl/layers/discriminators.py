@@ -29,9 +29,10 @@ def pair_discriminator(
     statistics, so real and fake pairs are to be passed in two calls.
 
     Donahue et al. 2017, https://arxiv.org/abs/1605.09782; `net.py` of the authors' code
-    (`convnet_28`; `convnet_64` is without the Dense layer). Departures from it: all kernels start
-    from N(0, 0.02^2) (theirs: the last at 0, the V_i at 0.5, beside which the first maps are so
-    small that logits do not depend on the image for hundreds of steps); constants of `batch_norm`.
+    (`convnet_28`; `convnet_64` is without the Dense layer). Departures from it: Glorot's initial
+    kernels (theirs: N(0, 0.02^2), but the last at 0 and the V_i at 0.5, beside which the first maps
+    are so small that logits do not depend on the image for hundreds of steps); constants of
+    `batch_norm`.
 
     Args:
         image_shape: (H, W, C) of the images.
@@ -62,7 +63,6 @@ def pair_discriminator(
             strides=2,
             padding="same",
             use_bias=False,
-            kernel_initializer=_normal(),
             name=f"{name}_conv{i}",
         )(x)
         if i > 1:
@@ -100,12 +100,7 @@ def _add_latent(x: Any, z: Any, name: str) -> Any:
 
 
 def _dense(x: Any, units: int, name: str) -> Any:
-    return keras.layers.Dense(units, use_bias=False, kernel_initializer=_normal(), name=name)(x)
-
-
-def _normal() -> keras.initializers.Initializer:
-    # One for each layer: Keras warns when one initializer draws equal numbers twice.
-    return keras.initializers.RandomNormal(stddev=0.02)
+    return keras.layers.Dense(units, use_bias=False, name=name)(x)
 
 
 def _leaky(x: Any, name: str) -> Any:
