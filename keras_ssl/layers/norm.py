@@ -17,6 +17,7 @@ from keras_ssl import distribute
 # A context variable, not an argument: `grouped` must reach layers deep inside any backbone, whose
 # `call` has no place for it. It is read while the graph is traced.
 _GROUPS = contextvars.ContextVar("groups", default=1)
+_STILL = contextvars.ContextVar("still", default=False)
 
 
 @contextlib.contextmanager
@@ -35,6 +36,20 @@ def grouped(groups: int):
         yield
     finally:
         _GROUPS.reset(token)
+
+
+@contextlib.contextmanager
+def still():
+    """Within it, batch normalisation in training leaves its running statistics as they are.
+
+    For networks that are passed in training mode but are not to move: a discriminator in the turn
+    of its opponent.
+    """
+    token = _STILL.set(True)
+    try:
+        yield
+    finally:
+        _STILL.reset(token)
 
 
 @keras.saving.register_keras_serializable("keras_ssl")
@@ -63,6 +78,8 @@ class BatchNormalization(keras.layers.BatchNormalization):
                 distribute.replica_mean(ops.mean(ops.stack(values), axis=0))
                 for values in (means, variances)
             )
+        if _STILL.get():
+            return ops.cast(outputs, self.compute_dtype)
         for moving, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
             moving.assign(
                 moving * self.momentum + ops.cast(value, moving.dtype) * (1 - self.momentum)

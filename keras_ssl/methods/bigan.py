@@ -2,16 +2,21 @@
 
 Donahue, Krahenbuhl, Darrell 2017, https://arxiv.org/abs/1605.09782 (section 3). Departures from the
 authors' code: the discriminator takes its step first, encoder and generator against the new one
-(theirs: at the same time); losses are not halved; z is Gaussian (theirs uniform); spectral
-normalisation in the place of batch normalisation in the discriminator, and no weight decay.
+(theirs: at the same time); losses are not halved; z is Gaussian and the encoding batch-normalised,
+which gives it the scale of z (theirs: uniform z, and encodings squashed into its range by
+2 sigmoid(t) - 1); in the generator z enters the first layer alone (theirs: every layer), and its
+upsampling is by repeated pixels (theirs: strided transposed convolutions). Those of the
+discriminator stand in `keras_ssl.layers.discriminators`.
 """
+
+import contextlib
 
 import keras
 from keras import ops
 
 from keras_ssl import backbones, distribute, losses, optimizers, views
 from keras_ssl.engine import SSLModel
-from keras_ssl.layers import heads
+from keras_ssl.layers import heads, norm
 from keras_ssl.layers.decoders import conv_decoder
 from keras_ssl.layers.discriminators import pair_discriminator
 from keras_ssl.ops import to_unit_range
@@ -29,15 +34,16 @@ class BiGAN(SSLModel):
 
     If D cannot tell the pairs apart, E is the inverse of G (paper, theorem 2), and both losses are
     2 log 2. A training step is one step of D on L_D, then one of E and G together on L_EG with
-    the new D, on the same batch. Batch normalisation of E and G uses the batch in both turns, so
-    its running statistics move twice a step; D stays as it is in the second turn, its estimates of
-    spectral norms included.
+    the new D, on the same batch. Batch normalisation of all networks uses the batch in both turns,
+    and in D the real and the fake pairs by themselves. Running statistics of E and G move in both
+    turns, twice a step; those of D in its own alone, with the real and then with the fake pairs.
 
     Args:
         backbone: a `keras_ssl.backbones.Backbone`, or any image `keras.Model`, which is adopted.
         encoder_head: `keras.Model` from the pooled features to z; by default one Dense layer and
-            batch normalisation without gain and offset, which gives encodings the scale of z, so
-            that D cannot tell the pairs by it.
+            batch normalisation without gain and offset. One that leaves the scale of encodings free
+            lets it grow without bound: D's statistics divide by it, but the generator's input is
+            then of another scale than z.
         generator: `keras.Model` from z to images in [0, 1]; by default
             `keras_ssl.layers.decoders.conv_decoder` with a sigmoid.
         discriminator: `keras.Model` from [images, z] to one logit; by default
@@ -71,7 +77,11 @@ class BiGAN(SSLModel):
         self.backbone, self.latent_dim = backbones.adopt(backbone), latent_dim
         shape = self.image_shape
         self.encoder_head = encoder_head or heads.mlp(
-            self.backbone.feature_dim, (latent_dim,), output_norm="plain", name="encoder_head"
+            self.backbone.feature_dim,
+            (latent_dim,),
+            output_norm="plain",
+            kernel_initializer=keras.initializers.RandomNormal(stddev=0.02),
+            name="encoder_head",
         )
         self.generator = generator or conv_decoder(
             latent_dim, shape, activation="sigmoid", name="generator"
@@ -93,7 +103,7 @@ class BiGAN(SSLModel):
 
     def compute_losses(self, batch, training):
         """Both losses of the global batch, with the players as they stand."""
-        real, fake = self._logits(batch, training, training)
+        real, fake = self._logits(batch, training)
         return {
             "loss": losses.joint_generator_loss(real, fake),
             "discriminator_loss": losses.discriminator_loss(real, fake),
@@ -102,13 +112,12 @@ class BiGAN(SSLModel):
     def update(self, batch):
         """One step of the discriminator, then one of encoder and generator against it."""
         discriminator_losses = self.minimize(
-            lambda: {"loss": losses.discriminator_loss(*self._logits(batch, True, True))},
+            lambda: {"loss": losses.discriminator_loss(*self._logits(batch, True))},
             self.players["discriminator"],
             self.optimizer_of("discriminator"),
         )
         generator_losses = self.minimize(
-            # In inference mode the discriminator's estimates of spectral norms stay as they are.
-            lambda: {"loss": losses.joint_generator_loss(*self._logits(batch, True, False))},
+            lambda: {"loss": losses.joint_generator_loss(*self._logits(batch, True, still=True))},
             self.players["generator"],
             self.optimizer_of("generator"),
         )
@@ -133,22 +142,31 @@ class BiGAN(SSLModel):
         return views.WithNoise(views.plain(image_size), noise)
 
     def paper_optimizer(self, total_steps, batch_size):
-        """Adam at 2e-4 with beta_1 = 0.5 for both players (the authors' command), constant."""
-        return optimizers.Players(
-            discriminator=keras.optimizers.Adam(2e-4, beta_1=0.5),
-            generator=keras.optimizers.Adam(2e-4, beta_1=0.5),
-        )
+        """Adam at 2e-4 with beta_1 = 0.5 for both players, falling to 1 % in the second half.
+
+        L2 of 5e-5 on kernels: the authors' 2.5e-5 is that of losses half as large, and Adam's step
+        is the same if loss and decay are doubled. Theirs decays biases too.
+        """
+        schedule = optimizers.HoldExponential(2e-4, total_steps, total_steps // 2)
+        adam = optimizers.Adam(schedule, beta_1=0.5, weight_decay=5e-5, exclude_1d=True)
+        return optimizers.Players.like(adam, ("discriminator", "generator"))
 
     def _encode(self, images, training):
         return heads.chain(images, self.backbone, self.encoder_head, training=training)
 
-    def _logits(self, batch, training, discriminator_training):
-        """D of the real and of the fake pairs of the global batch, `(N, 1)` each."""
-        # Real and fake pairs pass the discriminator as one batch: it has no batch normalisation.
-        (images,), z = batch["views"], batch["latent_noise"]
+    def _logits(self, batch, training, still=False):
+        """D of the real and of the fake pairs of the global batch, `(N, 1)` each.
+
+        With `still`, D's running statistics stay as they are: the turn is not its own.
+        """
+        images, z = map(ops.convert_to_tensor, (*batch["views"], batch["latent_noise"]))
         encodings = ops.cast(self._encode(images, training), "float32")
         fakes = ops.cast(self.generator(z, training=training), "float32")
-        pairs = [ops.concatenate([images, fakes]), ops.concatenate([encodings, z])]
-        logits = self.discriminator(pairs, training=discriminator_training)
-        real, fake = ops.split(ops.cast(logits, "float32"), 2)
-        return distribute.all_gather(real), distribute.all_gather(fake)
+        # Two passes, so that each kind has batch statistics of its own, as the authors' command.
+        with norm.still() if still else contextlib.nullcontext():
+            logits = (
+                self.discriminator([x, latent], training=training)
+                for x, latent in ((images, encodings), (fakes, z))
+            )
+            real, fake = (distribute.all_gather(ops.cast(own, "float32")) for own in logits)
+        return real, fake

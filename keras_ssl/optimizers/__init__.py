@@ -6,12 +6,18 @@ In all of them `weight_decay` is an L2 term in the gradient; in Keras' own it is
 from keras_ssl.optimizers.adam import Adam
 from keras_ssl.optimizers.lars import LARS
 from keras_ssl.optimizers.players import Players, accumulation, each, inner
-from keras_ssl.optimizers.schedules import WarmupCosine, WarmupDrops, cosine_momentum
+from keras_ssl.optimizers.schedules import (
+    HoldExponential,
+    WarmupCosine,
+    WarmupDrops,
+    cosine_momentum,
+)
 from keras_ssl.optimizers.sgd import LARC, SGD
 from keras_ssl.optimizers.short_run import ShortRun, by_epochs
 
 __all__ = [
     "Adam",
+    "HoldExponential",
     "LARC",
     "LARS",
     "Players",

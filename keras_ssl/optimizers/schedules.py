@@ -99,6 +99,53 @@ class WarmupDrops(keras.optimizers.schedules.LearningRateSchedule):
         return {n: getattr(self, n) for n in ("peak", "drops", "factor", "warmup_steps")}
 
 
+@keras.saving.register_keras_serializable("keras_ssl")
+class HoldExponential(keras.optimizers.schedules.LearningRateSchedule):
+    """Learning rate that stays at its peak, then falls exponentially.
+
+        t < H:  peak
+        t >= H: peak * factor^min(1, (t - H) / (T - H))
+
+    with T `total_steps` and H `hold_steps`: `factor * peak` from t = T on. Donahue et al. 2017
+    (BiGAN), https://arxiv.org/abs/1605.09782, with H = T / 2. Departures from the authors' code: it
+    falls at every step (theirs: at every epoch).
+
+    Args:
+        peak: the largest learning rate, > 0.
+        total_steps: T, steps of the whole run, >= 1.
+        hold_steps: H, in [0, T).
+        factor: share of the peak that is left at the end, in (0, 1].
+
+    Raises:
+        ValueError: if an argument is outside its range.
+    """
+
+    def __init__(self, peak: float, total_steps: int, hold_steps: int, factor: float = 0.01):
+        if not peak > 0 or not 0 < factor <= 1:
+            raise ValueError(
+                "`peak` must be > 0 and `factor` in (0, 1]. Received: "
+                f"peak={peak}, factor={factor}."
+            )
+        if not 0 <= hold_steps < total_steps:
+            raise ValueError(
+                "`hold_steps` must be >= 0 and below `total_steps`. Received: "
+                f"hold_steps={hold_steps}, total_steps={total_steps}. Train longer or hold shorter."
+            )
+        self.peak, self.factor = peak, factor
+        self.total_steps, self.hold_steps = total_steps, hold_steps
+
+    def __call__(self, step: Any) -> Any:
+        """Learning rate at `step`, a float32 tensor of the shape of `step`."""
+        step = ops.cast(step, "float32")
+        progress = (step - self.hold_steps) / (self.total_steps - self.hold_steps)
+        return self.peak * self.factor ** ops.clip(progress, 0.0, 1.0)
+
+    def get_config(self) -> dict:
+        """The constructor's arguments."""
+        names = ("peak", "total_steps", "hold_steps", "factor")
+        return {name: getattr(self, name) for name in names}
+
+
 def cosine_momentum(step: Any, total_steps: int, base: float = 0.996) -> Any:
     """Momentum of a teacher that follows its student ever more slowly.
 

@@ -83,3 +83,17 @@ def test_groups_are_of_no_account_in_inference_and_for_vectors_alike():
         found = np.array(layer(x, training=True))
     np.testing.assert_allclose(found[:4].mean(0), 0, atol=1e-5)
     np.testing.assert_allclose(found[4:].mean(0), 0, atol=1e-5)
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_still_leaves_running_statistics_and_outputs_as_they_are(groups):
+    x = np.random.default_rng(0).normal(size=(8, 5)).astype("float32") + 3
+    layer = batch_norm()
+    layer.build(x.shape)
+    with norm.grouped(groups):
+        with norm.still():
+            found = layer(x, training=True)
+        np.testing.assert_array_equal(layer.moving_mean, 0)
+        np.testing.assert_array_equal(layer.moving_variance, 1)
+        np.testing.assert_array_equal(layer(x, training=True), found)
+    assert np.all(np.array(layer.moving_mean) != 0)

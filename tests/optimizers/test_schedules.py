@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_ssl.optimizers import WarmupCosine, cosine_momentum
+from keras_ssl.optimizers import HoldExponential, WarmupCosine, cosine_momentum
 
 
 def test_the_closed_form_at_the_corners():
@@ -48,6 +48,30 @@ def test_an_optimizer_follows_it_and_carries_it_through_its_config():
 def test_arguments_are_checked(arguments, name):
     with pytest.raises(ValueError, match=f"`{name}` must be"):
         WarmupCosine(**arguments)
+
+
+def test_held_then_falling_exponentially():
+    values = np.asarray(HoldExponential(2.0, 300, 100, 0.01)(np.array([0, 99, 100, 200, 300, 999])))
+    np.testing.assert_allclose(values, [2.0, 2.0, 2.0, 0.2, 0.02, 0.02], rtol=1e-5)
+    schedule = HoldExponential(2.0, 300, 100)
+    again = HoldExponential.from_config(schedule.get_config())
+    np.testing.assert_allclose(again(250), schedule(250))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((0.0, 10, 5), "`peak` must be > 0"),
+        ((1.0, 10, 5, 2.0), "factor=2.0"),
+        (
+            (1.0, 10, 10),
+            "`hold_steps` must be >= 0 and below `total_steps`. Received: hold_steps=10",
+        ),
+    ],
+)
+def test_arguments_of_the_held_rate_are_checked(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        HoldExponential(*arguments)
 
 
 def test_teacher_momentum_goes_from_base_to_one():
