@@ -9,7 +9,7 @@ and have not been run. Losses start at 2 ln 2 = 1.386; the discriminator's falls
 encoder and generator rises above, and neither says how good features or reconstructions are.
 
 Departures from the paper: those of the method; `cifar10_small` is a small budget of our own, with
-networks of half the width and five times the learning rate; `cifar10` is not in the paper;
+networks of half the width and the method's rate for short runs; `cifar10` is not in the paper;
 `imagenet` is the authors' 64-pixel command for all classes, with ResNet-18 in the place of AlexNet,
 and a Dense layer more in the discriminator.
 """
@@ -49,7 +49,6 @@ RECIPE = _runner.Recipe(
     {
         "cifar10_small": Config(
             **SMALL | {"batch_size": 64},
-            learning_rate=1e-3,
             width=256,
             options={"latent_dim": 64},
         ),

@@ -61,6 +61,7 @@ class BiGAN(SSLModel):
 
     loss_names = ("loss", "discriminator_loss")
     batch_keys = ("views", "latent_noise")
+    short_run = optimizers.ShortRun(below=10_000, learning_rate=1e-3)
 
     def __init__(
         self,
@@ -147,7 +148,16 @@ class BiGAN(SSLModel):
         L2 of 5e-5 on kernels: the authors' 2.5e-5 is that of losses half as large, and Adam's step
         is the same if loss and decay are doubled. Theirs decays biases too.
         """
-        schedule = optimizers.HoldExponential(2e-4, total_steps, total_steps // 2)
+        return self._adam(2e-4, total_steps)
+
+    def default_optimizer(self, total_steps, batch_size):
+        """The paper's schedule and momenta at the rate of `short_run` where the run is short."""
+        if total_steps < self.short_run.below:
+            return self._adam(self.short_run.learning_rate, total_steps)
+        return self.paper_optimizer(total_steps, batch_size)
+
+    def _adam(self, peak, total_steps):
+        schedule = optimizers.HoldExponential(peak, total_steps, total_steps // 2)
         adam = optimizers.Adam(schedule, beta_1=0.5, weight_decay=5e-5, exclude_1d=True)
         return optimizers.Players.like(adam, ("discriminator", "generator"))
 

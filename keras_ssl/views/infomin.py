@@ -18,9 +18,10 @@ def infomin(image_size: int | Sequence[int], grid: int | None = None) -> TwoView
     with probability 0.8; blur 0.5 with sigma U(0.1, 2); two operations of RandAugment at magnitude
     10, each with probability 0.5; grey 0.2. Patches: crop of 60-100 % in 255 / 224 of `image_size`,
     flip 0.5, cut into a grid of 3 x 3 cells, of each a patch of 64 / 85 of its sides (64 px for
-    images of 224). Below 64 px, our choice: no blur, half the jitter (whole, views of CIFAR-10 share
-    too little), the jigsaw's crop of `image_size` and a grid of 2 x 2. Colours and crops are torchvision's and Pillow's; the blur's kernel is a
-    tenth of the height, the image mirrored outside.
+    images of 224). Below 64 px, our choice: no blur, half the jitter (with all of it views of
+    CIFAR-10 share too little), the jigsaw's crop of `image_size` and a grid of 2 x 2. Colours and
+    crops are torchvision's and Pillow's; the blur's kernel is a tenth of the height, the image
+    mirrored outside.
 
     Tian et al. 2020, https://arxiv.org/abs/2005.10243 (section 5); the authors' code, PyContrast,
     which calls the set "D". Departures from it: see `RandAugment`.
