@@ -83,14 +83,15 @@ def hardware() -> str:
 
 
 def commit() -> str:
-    """Short name of the commit, with + where files differ from it."""
+    """Short name of the commit, with + where files other than the results differ from it."""
 
     def git(*words):
         return subprocess.run(
             ["git", *words], cwd=HERE, capture_output=True, text=True, check=False
         ).stdout.strip()
 
-    changed = git("status", "--porcelain", "--untracked-files=no")
+    others = [f":!{path.name}" for path in (RECORDS, PAGE)]
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", ":/", *others)
     return (git("rev-parse", "--short", "HEAD") or "unknown") + ("+" if changed else "")
 
 
