@@ -70,8 +70,10 @@ def _turn(name):
     import numpy as np
 
     import keras_ssl
+    from keras_ssl.methods.create import find
 
-    keras.config.set_dtype_policy(FLAGS.precision)
+    own = FLAGS.precision if find(name).half_precision else "float32"
+    keras.config.set_dtype_policy(own)
     source, test = keras_ssl.data.splits("cifar10", data_dir=FLAGS.data_dir)
     source = source.subset(np.arange(FLAGS.first, FLAGS.first + IMAGES))
     images, labels = source.arrays((32, 32))
@@ -134,7 +136,7 @@ def _define_flags():
     flags.DEFINE_integer("first", 0, "First of the 5,000 training images.")
     flags.DEFINE_integer("seed", 0, "Of weights, order and views.")
     flags.DEFINE_integer("epochs", 10, "Passes over the images.")
-    flags.DEFINE_string("precision", "float32", "Number format.")
+    flags.DEFINE_string("precision", "float32", "Number format; float32 for methods that need it.")
     flags.DEFINE_string("options", "{}", "Arguments of the methods, as JSON; for trials.")
     flags.DEFINE_string("optimizer", "auto", "auto or paper.")
     flags.DEFINE_float("rate", None, "Adam's peak rate in the place of the method's; for trials.")

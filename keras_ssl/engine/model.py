@@ -34,6 +34,7 @@ class SSLModel(Trainer, keras.Model):
         players: trainable variables by player, where several optimizers take turns; empty for one.
         short_run: `optimizers.ShortRun`, the optimizer of runs with few steps; None where that of
             the paper serves them as well.
+        half_precision: whether `pretrain(precision="auto")` may take bfloat16 for the method.
         unsupported: checks of the contract suite that the method cannot pass, with the reason.
         batches_seen: variable, batches that the current optimizer has been trained on.
         total_steps: variable, optimizer steps of the whole run; 0 where unknown. Set by `fit`.
@@ -46,6 +47,7 @@ class SSLModel(Trainer, keras.Model):
     num_images = None
     players = {}
     short_run = None
+    half_precision = True
     unsupported = {}
 
     def __init__(self, **kwargs):

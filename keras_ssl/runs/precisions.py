@@ -12,13 +12,19 @@ _LEAST = 1.3  # times that bfloat16 must be faster: below it rounding is not wor
 _SIDE, _TRIALS = 1024, 5
 
 
-def resolve(precision: str, recorded: str | None = None, alone: bool = True) -> tuple[str, str]:
+def resolve(
+    precision: str, recorded: str | None = None, reason: str | None = None
+) -> tuple[str, str]:
     """The Keras policy for one of `CHOICES`, and a sentence that says why.
 
     "auto" takes what an earlier part of the run has recorded, so that it ends in the format in
     which it began; else mixed_bfloat16 where this device multiplies matrices in it at least 1.3
-    times as fast as in float32, and float32 elsewhere. Several processes (not `alone`) may run on
-    different machines: for them "auto" is float32.
+    times as fast as in float32, and float32 elsewhere.
+
+    Args:
+        precision: one of `CHOICES`.
+        recorded: the format in which the run was begun; None for a new one.
+        reason: why "auto" must be float32; None where it may measure.
 
     Raises:
         ValueError: if `precision` is not one of `CHOICES`.
@@ -31,8 +37,8 @@ def resolve(precision: str, recorded: str | None = None, alone: bool = True) -> 
         return precision, f"Number format: {precision}."
     if recorded in CHOICES[1:]:
         return recorded, f"Number format: {recorded}, in which the run was begun."
-    if not alone:
-        return "float32", "Number format: float32, as several processes train together."
+    if reason:
+        return "float32", f"Number format: float32, as {reason}."
     factor = speedup()
     taken = "mixed_bfloat16" if factor >= _LEAST else "float32"
     return taken, (

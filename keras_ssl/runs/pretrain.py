@@ -110,8 +110,11 @@ def pretrain(
     """
     _check_settings(epochs, checkpoint_every, gradient_accumulation_steps, optimizer)
     strategy = distribute.resolve(strategy)  # first: several processes must be set up before all
-    alone = not distribute.is_multi_worker(strategy)
-    precision, why = precisions.resolve(precision, recorded(out, "precision"), alone)
+    cls, options = methods.find(method), method_options or {}
+    reason = None if cls.half_precision else f"{cls.__name__} learns worse in bfloat16"
+    if distribute.is_multi_worker(strategy):  # of machines that may differ
+        reason = "several processes train together"
+    precision, why = precisions.resolve(precision, recorded(out, "precision"), reason)
     if verbose and distribute.is_chief(strategy):
         print(why)
     keras.utils.set_random_seed(seed)
@@ -119,7 +122,6 @@ def pretrain(
         data, test=test, image_size=image_size, data_dir=data_dir, seed=seed
     )
     size = image_size or min(224, *source.typical_size)
-    cls, options = methods.find(method), method_options or {}
     network = methods.DEFAULT_BACKBONE if backbone is None else backbone
     settings = {
         "method": method if isinstance(method, str) else cls.__name__,

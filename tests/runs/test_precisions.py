@@ -21,7 +21,8 @@ def test_what_is_asked_for_or_recorded_is_not_measured(monkeypatch):
     assert precisions.resolve("float32", "mixed_bfloat16")[0] == "float32"
     name, why = precisions.resolve("auto", "mixed_bfloat16")
     assert name == "mixed_bfloat16" and "begun" in why
-    assert precisions.resolve("auto", alone=False)[0] == "float32"
+    name, why = precisions.resolve("auto", reason="of the weather")
+    assert name == "float32" and "of the weather" in why
 
 
 def test_unknown_formats_are_an_error():
