@@ -54,7 +54,7 @@ class InstDisc(SSLModel):
     """
 
     batch_keys = ("views", "index")
-    short_run = optimizers.ShortRun(below=10_000, learning_rate=5e-4)
+    short_run = optimizers.ShortRun(below=10_000, learning_rate=2e-4)
 
     def __init__(
         self,
