@@ -63,7 +63,7 @@ class PIRL(SSLModel):
 
     loss_names = ("loss", "transform_loss", "image_loss")
     batch_keys = ("views", "index")
-    short_run = optimizers.ShortRun(below=10_000, learning_rate=5e-4)
+    short_run = optimizers.ShortRun(below=10_000, learning_rate=2e-4)
 
     def __init__(
         self,
