@@ -62,7 +62,7 @@ class BiGAN(SSLModel):
     loss_names = ("loss", "discriminator_loss")
     batch_keys = ("views", "latent_noise")
     short_run = optimizers.ShortRun(below=10_000, learning_rate=1e-3)
-    half_precision = False  # the game is lost in rounding: no reconstruction after epochs of it
+    half_precision = False  # tried once: in bfloat16 it did not begin to reconstruct
 
     def __init__(
         self,
