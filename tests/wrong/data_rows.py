@@ -1,0 +1,3 @@
+"""Images that are wrong, or change."""
+
+ROWS = []

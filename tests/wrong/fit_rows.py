@@ -1,0 +1,3 @@
+"""`fit`, `compile` and export, used from Python."""
+
+ROWS = []

@@ -1,0 +1,3 @@
+"""Commands in a shell."""
+
+ROWS = []
