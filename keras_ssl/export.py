@@ -12,9 +12,10 @@ import keras
 from keras_ssl.ops.images import to_unit_range
 
 FORMATS = ("savedmodel", "keras", "onnx", "litert")
+_ENDINGS = {".keras": "keras", ".onnx": "onnx", ".tflite": "litert"}
 
 
-def export_encoder(model, path, format: str = "savedmodel") -> pathlib.Path:
+def export_encoder(model, path, format: str | None = None) -> pathlib.Path:
     """Write the encoder of a method (or a `Backbone`) with its preprocessing inside.
 
     - `savedmodel`: needs TensorFlow alone to load. `tf.saved_model.load(path)` has the endpoints
@@ -31,19 +32,19 @@ def export_encoder(model, path, format: str = "savedmodel") -> pathlib.Path:
     Args:
         model: an `SSLModel` or a `Backbone`.
         path: what to write; replaced as a whole once the new one is complete.
-        format: one of the above.
+        format: one of the above; by default that of the path's ending, `.keras`, `.onnx` or
+            `.tflite`, and a SavedModel for all other paths.
 
     Returns:
         The path written.
 
     Raises:
-        ValueError: if `format` is unknown.
+        ValueError: if `format` is unknown, or `path` has the ending of another.
         ImportError: if a package that the format needs is missing; the message names it.
     """
-    if format not in FORMATS:
-        raise ValueError(f"`format` must be one of {FORMATS}. Received: format={format!r}.")
     path = pathlib.Path(path)
-    backbone = _copy(getattr(model, "backbone", model))
+    format = _format(path, format)
+    backbone = copy_backbone(getattr(model, "backbone", model))
     partial = path.with_name(f".partial-{path.name}")
     _remove(partial)
     partial.parent.mkdir(parents=True, exist_ok=True)
@@ -64,7 +65,20 @@ def export_encoder(model, path, format: str = "savedmodel") -> pathlib.Path:
     return path
 
 
-def _copy(backbone):
+def _format(path, format):
+    """The format that argument and ending agree on."""
+    if format not in (None, *FORMATS):
+        raise ValueError(f"`format` must be one of {FORMATS}. Received: format={format!r}.")
+    by_ending = _ENDINGS.get(path.suffix.lower())
+    if None not in (format, by_ending) and format != by_ending:
+        raise ValueError(
+            f"`format` must agree with the ending of `path`. Received: format={format!r} and "
+            f"{path.name}, which is {by_ending!r}. Leave `format` out, or change the name."
+        )
+    return format or by_ending or "savedmodel"
+
+
+def copy_backbone(backbone):
     """The same network outside of any strategy, without mirrored variables."""
     copy = type(backbone).from_config(backbone.get_config())
     copy.set_weights(backbone.get_weights())

@@ -1,6 +1,7 @@
 """Stop when the loss is no longer a number, and say at which step that was."""
 
 import math
+from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -23,14 +24,15 @@ class DivergenceGuard(keras.callbacks.Callback):
     step. Checks run beside the training step and do not wait for it.
 
     Args:
-        advice: sentence for the end of the message: what is kept and where.
+        advice: function of no arguments that gives a sentence for the end of the message: what is
+            kept and where.
     """
 
     async_safe = True  # Keras may call on_train_batch_end from several threads, in any order
 
-    def __init__(self, advice: str = ""):
+    def __init__(self, advice: Callable[[], str] | None = None):
         super().__init__()
-        self._advice = advice
+        self._advice = advice or (lambda: "")
         self._bad_step = None
 
     def on_train_begin(self, logs=None):
@@ -48,11 +50,11 @@ class DivergenceGuard(keras.callbacks.Callback):
         if self._bad_step is not None:
             raise TrainingDiverged(
                 f"The loss became NaN or infinite at step {self._bad_step + 1} of epoch "
-                f"{epoch + 1}. {_REMEDY} {self._advice}".rstrip()
+                f"{epoch + 1}. {_REMEDY} {self._advice()}".rstrip()
             )
         # The last step's loss was finite, but its update may not have been.
         if not all(np.isfinite(weight).all() for weight in self.model.get_weights()):
             raise TrainingDiverged(
                 f"Weights became NaN or infinite in the last step of epoch {epoch + 1}. "
-                f"{_REMEDY} {self._advice}".rstrip()
+                f"{_REMEDY} {self._advice()}".rstrip()
             )

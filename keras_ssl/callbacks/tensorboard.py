@@ -5,7 +5,7 @@ import tensorflow as tf
 
 
 class TensorBoardScalars(keras.callbacks.Callback):
-    """Writes each number of the epoch's logs to an event file in `folder`.
+    """Writes each number of the epoch's logs to an event file in `folder`, one file a `fit`.
 
     `keras.callbacks.TensorBoard` needs the package `tensorboard` to write; this needs it only to
     look.
@@ -13,7 +13,12 @@ class TensorBoardScalars(keras.callbacks.Callback):
 
     def __init__(self, folder):
         super().__init__()
-        self._folder = str(folder)
+        self._folder, self._writer = str(folder), None
+
+    def on_train_begin(self, logs=None):
+        """Open the file."""
+        with tf.Graph().as_default():
+            self._writer = tf.compat.v1.summary.FileWriter(self._folder)
 
     def on_epoch_end(self, epoch, logs=None):
         """Append one event with all scalars."""
@@ -21,7 +26,9 @@ class TensorBoardScalars(keras.callbacks.Callback):
             tf.compat.v1.Summary.Value(tag=k, simple_value=float(v))
             for k, v in (logs or {}).items()
         ]
-        with tf.Graph().as_default():
-            writer = tf.compat.v1.summary.FileWriter(self._folder, filename_suffix=f".{epoch + 1}")
-            writer.add_summary(tf.compat.v1.Summary(value=values), global_step=epoch + 1)
-            writer.close()
+        self._writer.add_summary(tf.compat.v1.Summary(value=values), global_step=epoch + 1)
+        self._writer.flush()
+
+    def on_train_end(self, logs=None):
+        """Close the file."""
+        self._writer.close()

@@ -6,6 +6,7 @@ from keras_ssl.data.drawing import shapes
 from keras_ssl.data.errors import unusable_images
 from keras_ssl.data.folder import from_folder
 from keras_ssl.data.loading import load
+from keras_ssl.data.ready import checked_views
 from keras_ssl.data.source import Source
 from keras_ssl.data.splits import splits
 from keras_ssl.data.streaming import check_batch_size, check_stream, stream
@@ -15,6 +16,7 @@ __all__ = [
     "Source",
     "check_batch_size",
     "check_stream",
+    "checked_views",
     "from_array",
     "from_dataset",
     "from_folder",

@@ -2,6 +2,7 @@
 
 import keras
 
+from keras_ssl.callbacks.divergence import DivergenceGuard
 from keras_ssl.engine import inputs, optimizer
 
 if keras.backend.backend() == "jax":
@@ -12,6 +13,26 @@ else:
 
 class Trainer(Step):
     """Mixin of `SSLModel` that trains and evaluates it."""
+
+    def compile(self, optimizer="rmsprop", **kwargs):
+        """Set the optimizer; `fit` without `compile` takes the method's default one.
+
+        Args:
+            optimizer: as `keras.Model.compile`.
+            **kwargs: `run_eagerly`, `jit_compile`, `steps_per_execution` and the like.
+
+        Raises:
+            ValueError: if a loss or metrics are given: the method has its own.
+        """
+        for name in ("loss", "loss_weights", "metrics", "weighted_metrics"):
+            if kwargs.get(name) is not None:
+                raise ValueError(
+                    f"`{name}` cannot be set: a method has its own objective and logs its parts, "
+                    f"{type(self).__name__} {list(self.loss_names)}. Received: "
+                    f"{name}={kwargs[name]!r}. Leave it out; figures of the features come from "
+                    "callbacks, such as keras_ssl.callbacks.KNNMonitor."
+                )
+        super().compile(optimizer, **kwargs)
 
     def fit(
         self,
@@ -56,7 +77,9 @@ class Trainer(Step):
 
         Raises:
             ValueError: if the images or batches cannot be used; the message says what to do.
+            keras_ssl.callbacks.TrainingDiverged: if the loss or weights become NaN or infinite.
         """
+        own = keras.tree.flatten(kwargs.pop("callbacks", None) or [])
         first_epoch = kwargs.get("initial_epoch", 0)
         steps = kwargs.pop("steps_per_epoch", None)
         batches = inputs.prepare(self, x, y, batch_size, views, seed, first_epoch, steps)
@@ -64,15 +87,17 @@ class Trainer(Step):
         if batches.source is not None:
             inputs.cut_queues(self, batches.source.size, say)
         optimizer.prepare(self, epochs, batches, say)
+        _check_callbacks(self, own)
         optimizer.set_clock(self, epochs - first_epoch, batches.steps)
         self.run_seed.assign(seed)
         callbacks = [_BeginEpoch(batches.source)] if self.can("begin_epoch") else []
+        if not any(isinstance(callback, DivergenceGuard) for callback in own):
+            callbacks.append(DivergenceGuard())
         if validation_data is not None:
             held_out = inputs.held_out(self, validation_data, batches.batch_size, views, seed)
             callbacks.append(_Validation(held_out, validation_freq))
         # The user's callbacks come last, so that their logs hold the validation losses.
-        callbacks.append(kwargs.pop("callbacks", None) or [])
-        kwargs = {"shuffle": False, **kwargs, "callbacks": keras.tree.flatten(callbacks)}
+        kwargs = {"shuffle": False, **kwargs, "callbacks": callbacks + own}
         with inputs.plain_errors():
             return super().fit(
                 batches.dataset, epochs=epochs, steps_per_epoch=batches.steps, **kwargs
@@ -126,6 +151,18 @@ class Trainer(Step):
                 return_dict=return_dict,
             )
 
+    def train_on_batch(self, x, **kwargs):
+        """One step on a ready batch, a dict with the `batch_keys`; as `keras.Model` otherwise."""
+        inputs.check_batch(self, x)
+        if self.compiled:
+            self.build_optimizer()
+        return super().train_on_batch(x, **kwargs)
+
+    def test_on_batch(self, x, **kwargs):
+        """Losses of a ready batch, a dict with the `batch_keys`; as `keras.Model` otherwise."""
+        inputs.check_batch(self, x)
+        return super().test_on_batch(x, **kwargs)
+
     def build_optimizer(self):
         """Make the optimizer's variables, each player's for the player's own; once is enough."""
         optimizer.build(self)
@@ -155,6 +192,18 @@ class Trainer(Step):
         """Nothing: a method is built already, and Keras' attempt fails with several workers."""
 
     _symbolic_build = _maybe_symbolic_build
+
+
+def _check_callbacks(model, callbacks):
+    """Raise where a callback would set a learning rate that follows a schedule."""
+    setters = (keras.callbacks.LearningRateScheduler, keras.callbacks.ReduceLROnPlateau)
+    names = [type(callback).__name__ for callback in callbacks if isinstance(callback, setters)]
+    if names and optimizer.follows_schedule(model):
+        raise ValueError(
+            "Callbacks that set the learning rate need an optimizer with a plain number for it. "
+            f"Received: {', '.join(names)}, and an optimizer that follows a schedule of its own. "
+            "Call model.compile(keras.optimizers.Adam(1e-3)) first, or leave the callback out."
+        )
 
 
 def _nothing(text):

@@ -189,12 +189,25 @@ def _ready(model, x, steps):
             f"{type(model).__name__} needs at least 2 images a batch, as a single one has nothing "
             "to be compared with. Received: ready batches of one. Use a larger batch size."
         )
+    if hasattr(x, "map"):  # a distributed dataset cannot be looked into
+        x = data.checked_views(x, type(model).__name__)
     # A finite dataset is repeated, as ours is: Keras then counts the steps and never runs out.
     if steps is None and hasattr(x, "cardinality"):
         cardinality = int(x.cardinality())  # negative where unknown or infinite
         if cardinality > 0:
             steps, x = cardinality, x.repeat()
     return Batches(x, None, (sizes or [None])[0] or DEFAULT_BATCH, steps)
+
+
+def check_batch(model, batch):
+    """Raise unless `batch` is a ready batch."""
+    if not isinstance(batch, dict) or not set(model.batch_keys) <= set(batch):
+        received = sorted(batch) if isinstance(batch, dict) else type(batch).__name__
+        raise ValueError(
+            f"A batch of {type(model).__name__} is a dict with the keys {list(model.batch_keys)}. "
+            f"Received: {received}. Take it from keras_ssl.data.stream(source, "
+            "model.default_views((height, width)), batch_size, seed=0)."
+        )
 
 
 def _needs(model, received):

@@ -189,7 +189,7 @@ class SSLModel(Trainer, keras.Model):
             raise ValueError(f"`hook` must be one of {_OPTIONAL}. Received: hook={hook!r}.")
         return getattr(type(self), hook) is not getattr(SSLModel, hook)
 
-    def export_encoder(self, path, format="savedmodel"):
+    def export_encoder(self, path, format=None):
         """Write the encoder for use without this library; see `keras_ssl.export.export_encoder`."""
         from keras_ssl.export import export_encoder
 

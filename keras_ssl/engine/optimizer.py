@@ -3,6 +3,7 @@
 import contextlib
 import warnings
 
+import keras
 from keras import ops
 
 from keras_ssl import distribute, optimizers
@@ -19,6 +20,7 @@ def scope(model):
     return own.scope() if own is not None else contextlib.nullcontext()
 
 
+_HIGHEST_RATE = 1e4  # LARS of large batches takes some tens
 CHOICES = ("auto", "paper")  # by the length of the run, or the paper's at any length
 
 
@@ -52,6 +54,7 @@ def compile_default(model, epochs, steps, batch_size, accumulation=None, choice=
             "`steps_per_epoch` is needed for the schedule: the dataset does not tell its length."
         )
     batches = accumulation or 1
+    _check_accumulation(batches, epochs * steps)
     model.steps_per_epoch.assign(max(1, steps // batches))  # for defaults that count in epochs
     total = max(1, epochs * steps // batches)
     with scope(model):
@@ -91,8 +94,18 @@ def set_clock(model, epochs, steps):
     if steps is None:
         return
     batches = optimizers.accumulation(model.optimizer)
+    _check_accumulation(batches, int(_number(model.batches_seen)) + epochs * steps)
     model.total_steps.assign(int(_number(model.step)) + epochs * steps // batches)
     model.steps_per_epoch.assign(max(1, steps // batches))
+
+
+def _check_accumulation(batches, of_run):
+    if 1 < batches > of_run:
+        raise ValueError(
+            "`gradient_accumulation_steps` must not exceed the batches of the run, or the "
+            f"optimizer never moves. Received: {batches} with {of_run} batches. Use fewer, a "
+            "smaller batch_size or more epochs."
+        )
 
 
 def count_step(model):
@@ -123,12 +136,24 @@ def check(model):
             )
     for each in optimizers.each(model.optimizer):
         steps = int(_number(each.iterations)) if each.built else 0
-        if steps and _number(each.learning_rate) == 0:
+        rate = _number(each.learning_rate)
+        if not 0 <= rate <= _HIGHEST_RATE:
+            raise ValueError(
+                f"The learning rate must be from 0 to {_HIGHEST_RATE:g}. Received: {rate:g} at "
+                f"step {steps}. Give `compile` an optimizer with another one."
+            )
+        if steps and rate == 0:
             warnings.warn(
                 f"The learning rate is 0 at step {steps}: its schedule has ended and training "
                 "changes nothing more. Call `compile` with a new optimizer to train on.",
                 stacklevel=4,
             )
+
+
+def follows_schedule(model):
+    """Whether a learning rate is a function of the step, which nothing else can set."""
+    schedule = keras.optimizers.schedules.LearningRateSchedule
+    return any(isinstance(o._learning_rate, schedule) for o in optimizers.each(model.optimizer))
 
 
 def clip(gradients, optimizer):

@@ -2,7 +2,8 @@
 
     config.json                settings; the same command finds its own run by them
     metrics.csv                one row an epoch; row 0 is the untrained network
-    checkpoints/epoch-00012/   weights, optimizer state and rows after 12 epochs; the last two
+    checkpoints/epoch-00012/   weights, optimizer state and rows after 12 epochs, with their
+                               checksums; the last two
     tensorboard/               scalars of every epoch
     encoder/, encoder.keras    the result, once training has ended
     report.html                the page on the run
@@ -13,12 +14,15 @@ usable folder.
 
 import contextlib
 import csv
+import hashlib
 import io
 import json
+import math
 import os
 import pathlib
 import shutil
 import tempfile
+import warnings
 
 import h5py
 import keras
@@ -31,10 +35,18 @@ except ImportError:  # not on Windows, where two processes are not kept apart
     fcntl = None
 
 _KEPT = 2
+_STATE, _ROWS, _CHECKSUMS = "state.weights.h5", "metrics.json", "checksums.json"
+_DESCRIPTIONS = ("data",)  # settings that only describe: the images' own figures identify them
 
 
 class RunFolder:
     """Opens a run folder, new or to be continued.
+
+    A run whose settings differ in a larger number of `epochs` alone is continued, too.
+
+    Attributes:
+        rows: metrics by epoch.
+        epochs_before: `epochs` of the run so far where it is asked to go on beyond them, else None.
 
     Args:
         path: the folder; made where absent.
@@ -43,17 +55,30 @@ class RunFolder:
             checkpoints.
 
     Raises:
-        ValueError: if the folder holds something else, or another run.
+        ValueError: if the folder cannot be used, or holds something else, or another run.
         RuntimeError: if another process is at work in it.
     """
 
     def __init__(self, path, config: dict, writes: bool = True):
+        if not isinstance(path, str | os.PathLike):
+            raise ValueError(
+                f"`out` must be the path of a folder. Received: out={path!r}. Use out='runs/1'."
+            )
         self.path = pathlib.Path(path)
         self._writes, self._lock = writes, None
-        self._config = json.loads(json.dumps(config))
+        self._config = _plain(config)
         self.rows: list[dict] = []
+        self.epochs_before = None
+        self._intact: dict[int, bool] = {}
         if writes:
-            self._claim()
+            try:
+                self._claim()
+            except OSError as error:
+                self.close()
+                raise ValueError(
+                    f"`out` must be a folder that can be written. Received: {self.path} ({error}). "
+                    "Free some space there, or choose another."
+                ) from error
         elif self._record.exists():
             self._compare()
 
@@ -73,17 +98,22 @@ class RunFolder:
         return self.path / "checkpoints"
 
     def epochs_done(self) -> int:
-        """Epochs that the newest complete checkpoint has behind it; 0 where there is none."""
+        """Epochs that the newest intact checkpoint has behind it; 0 where there is none."""
         return max(self._saved(), default=0)
+
+    def extend(self) -> None:
+        """Keep the larger number of epochs in the record."""
+        if self._writes:
+            self._write_record()
 
     def restore(self, model) -> int:
         """Load the newest checkpoint into a compiled `model`; returns the epochs behind it."""
         epoch = self.epochs_done()
-        folder = self.checkpoints / _name(epoch)
-        if folder.is_dir():
+        if epoch:
+            folder = self.checkpoints / _name(epoch)
             model.build_optimizer()
-            model.load_weights(folder / "state.weights.h5")
-            self.rows = json.loads((folder / "metrics.json").read_text())
+            model.load_weights(folder / _STATE)
+            self.rows = json.loads((folder / _ROWS).read_text())
             if self._writes:
                 self._write_metrics()
         return epoch
@@ -93,27 +123,37 @@ class RunFolder:
         if not self._writes:
             # Saving reads variables, some of which all processes of a run must read together.
             with tempfile.TemporaryDirectory() as scratch:
-                model.save_weights(pathlib.Path(scratch) / "state.weights.h5")
+                model.save_weights(pathlib.Path(scratch) / _STATE)
             return
         target, partial = self.checkpoints / _name(epoch), self.checkpoints / f".partial-{epoch}"
         try:
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir(parents=True)
-            _save_weights(model, partial / "state.weights.h5")
-            (partial / "metrics.json").write_text(json.dumps(self.rows))
-            shutil.rmtree(target, ignore_errors=True)
+            _save_weights(model, partial / _STATE)
+            (partial / _ROWS).write_text(json.dumps(self.rows))
+            (partial / _CHECKSUMS).write_text(json.dumps(_checksums(partial)))
+            _remove(target)
             os.replace(partial, target)
+            self._intact[epoch] = True
             self._write_metrics()
         except (OSError, RuntimeError) as error:
             shutil.rmtree(partial, ignore_errors=True)
-            kept = self.epochs_done()
             raise RuntimeError(
-                f"Could not save epoch {epoch} in {self.path}: {error}. The checkpoint of epoch "
-                f"{kept} is kept; free some space and run the same "
-                "command again to go on from there."
+                f"Could not save epoch {epoch} in {self.path}: {error}. Free some space. "
+                f"{self.kept()}"
             ) from error
-        for old in sorted(self._saved())[:-_KEPT]:
+        for old in [e for e in self._saved() if e <= epoch][:-_KEPT]:
             shutil.rmtree(self.checkpoints / _name(old))
+
+    def kept(self) -> str:
+        """A sentence that says from where the run can go on."""
+        done = self.epochs_done()
+        if not done:
+            return "There is no checkpoint yet: the same command begins anew."
+        return (
+            f"The last good checkpoint, of epoch {done} in {self.checkpoints}, is kept: the same "
+            "command goes on from there."
+        )
 
     def close(self) -> None:
         """Let other processes in."""
@@ -132,18 +172,19 @@ class RunFolder:
         if (
             self.path.is_dir()
             and not self._record.exists()
-            and any(p.name != ".lock" for p in self.path.iterdir())
+            and any(p.name not in _OURS for p in self.path.iterdir())
         ):
             raise ValueError(
                 "`out` must be a new or empty folder, or that of a run to continue. Received: "
                 f"{self.path}, which holds other files. Choose another."
             )
         self.path.mkdir(parents=True, exist_ok=True)
+        _check_writable(self.path)
         self._lock = open(self.path / ".lock", "w")
         try:
             if fcntl:
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             self._lock.close()
             raise RuntimeError(
                 f"Another process is at work in {self.path}. Wait for it, or choose another `out`."
@@ -151,45 +192,89 @@ class RunFolder:
         if self._record.exists():
             self._compare()
         else:
-            write_atomically(self._record, json.dumps(self._config, indent=2) + "\n")
+            self._write_record()
         for partial in self.checkpoints.glob(".partial-*"):
             shutil.rmtree(partial, ignore_errors=True)
 
     def _compare(self):
         try:
+            self._compare_with(self._known())
+        except ValueError:
+            self.close()
+            raise
+
+    def _known(self):
+        """The record of the run in the folder."""
+        try:
             known = json.loads(self._record.read_text())
         except ValueError as error:
-            self.close()
             raise ValueError(
                 f"{self._record} is not a run's record: {error}. Choose another `out`."
             ) from error
-        if known.get("version") != self._config.get("version"):
-            self.close()
+        if not isinstance(known, dict):
+            raise ValueError(
+                f"{self._record} is not a run's record: it holds a {type(known).__name__}. Choose "
+                "another `out`."
+            )
+        return known
+
+    def _compare_with(self, known):
+        """Raise where `known` is another run's record."""
+        asked = self._config
+        if known.get("version") != asked.get("version"):
             raise ValueError(
                 f"{self.path} holds a run of keras_ssl {known.get('version')}, whose checkpoints "
-                f"have another form. Received: version {self._config.get('version')}. Continue it "
+                f"have another form. Received: version {asked.get('version')}. Continue it "
                 "with the version it was begun with, or choose another `out`."
             )
-        names = sorted(set(known) | set(self._config))
-        differing = [n for n in names if known.get(n) != self._config.get(n)]
+        names = sorted({*known, *asked} - set(_DESCRIPTIONS))
+        pairs = {n: (_identity(known.get(n)), _identity(asked.get(n))) for n in names}
+        differing = [n for n in names if pairs[n][0] != pairs[n][1]]
+        before, epochs = known.get("epochs"), asked.get("epochs")
+        if differing == ["epochs"] and isinstance(before, int) and epochs > before:
+            self.epochs_before, differing = before, []
         if differing:
-            self.close()
-            listed = "; ".join(
-                f"{n}: {known.get(n)!r} there, {self._config.get(n)!r} asked for" for n in differing
-            )
+            listed = "; ".join(f"{n}: {_differences(*pairs[n])}" for n in differing)
             raise ValueError(
                 f"{self.path} holds another run ({listed}). Choose another `out`, or repeat that "
                 "run's settings to continue it."
             )
+        if _times(known) != _times(asked):
+            warnings.warn(
+                "The image files were written anew since the run began. Their names and sizes, and "
+                "the contents of a sample of them, are the same: the run goes on.",
+                stacklevel=4,
+            )
 
     def _saved(self):
+        """Epochs of the intact checkpoints, increasing."""
+        found = []
         with contextlib.suppress(FileNotFoundError):
-            return [
-                int(p.name.removeprefix("epoch-"))
-                for p in self.checkpoints.iterdir()
-                if p.name.startswith("epoch-")
-            ]
-        return []
+            for path in self.checkpoints.iterdir():
+                number = path.name.removeprefix("epoch-")
+                if number.isdecimal() and path.name == _name(int(number)):
+                    found.append(int(number))
+        return sorted(epoch for epoch in found if self._is_intact(epoch))
+
+    def _is_intact(self, epoch):
+        """Whether the files of a checkpoint have the checksums that were written with them."""
+        if epoch not in self._intact:
+            folder = self.checkpoints / _name(epoch)
+            try:
+                same = json.loads((folder / _CHECKSUMS).read_text()) == _checksums(folder)
+            except (OSError, ValueError):
+                same = False
+            self._intact[epoch] = same
+            if not same:
+                warnings.warn(
+                    f"{folder} is damaged, or no checkpoint, and is left aside: its files are "
+                    "missing or do not have their checksums.",
+                    stacklevel=2,
+                )
+        return self._intact[epoch]
+
+    def _write_record(self):
+        write_atomically(self._record, json.dumps(self._config, indent=2) + "\n")
 
     def _write_metrics(self):
         names = list(dict.fromkeys(name for row in self.rows for name in row))
@@ -227,20 +312,35 @@ def recorded(path, name: str):
 
 def guard(folder: RunFolder) -> DivergenceGuard:
     """A guard whose message says where the last good checkpoint is."""
-    return DivergenceGuard(
-        f"The last good checkpoint is the newest in {folder.checkpoints}, from before that epoch."
-    )
+    return DivergenceGuard(folder.kept)
 
 
 def write_atomically(path: pathlib.Path, text: str) -> None:
     """Write `text` beside `path` and rename, so that a reader sees the old file or the new one."""
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text)
-    os.replace(partial, path)
+    try:
+        partial.write_text(text)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+# Files that a start may leave behind before there is a record.
+_OURS = (".lock", ".config.json.partial", ".partial-test")
+
+
+def _check_writable(folder):
+    """Raise OSError unless a small file can be written in `folder`."""
+    probe = folder / ".partial-test"
+    try:
+        probe.write_bytes(b"\0" * 4096)
+    finally:
+        probe.unlink(missing_ok=True)
 
 
 def _save_weights(model, path):
     """Save, and read back: HDF5 can lose what a full disk refuses without a word."""
+    _check_space(model, path)
     model.save_weights(path)
     with h5py.File(path) as file:
         found = []
@@ -248,6 +348,69 @@ def _save_weights(model, path):
         for item in found:
             if isinstance(item, h5py.Dataset):
                 item[()]
+
+
+def _check_space(model, path):
+    """Raise OSError where the disk has no room: HDF5 would end the process later, in its clean-up.
+
+    The room is taken for a moment, which also meets quotas and limits on the size of files.
+    """
+    variables = [*model.variables, *(model.optimizer.variables if model.compiled else [])]
+    numbers = sum(math.prod(variable.shape) for variable in variables)
+    with open(path, "wb") as file:
+        if hasattr(os, "posix_fallocate"):  # Linux
+            # At most 4 bytes a number, and what HDF5 itself writes of each array.
+            os.posix_fallocate(file.fileno(), 0, 4 * numbers + 4096 * (1 + len(variables)))
+    path.unlink()
+
+
+def _checksums(folder):
+    """SHA-256 of the files of a checkpoint, by name."""
+    sums = {}
+    for name in (_STATE, _ROWS):
+        with open(folder / name, "rb") as file:
+            sums[name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return sums
+
+
+def _plain(config):
+    """Settings as JSON gives them back."""
+    for name, value in config.items():
+        try:
+            json.dumps(value)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"The settings of a run must be numbers, text, lists and dicts, which JSON can "
+                f"hold. Received: {name}={value!r} ({error})."
+            ) from error
+    return json.loads(json.dumps(config))
+
+
+def _identity(setting):
+    """The part of a setting that identifies a run."""
+    if isinstance(setting, dict):
+        return {name: value for name, value in setting.items() if name not in ("times", "note")}
+    return setting
+
+
+def _differences(known, asked):
+    """Both values of a setting; of dicts, the entries that differ."""
+    if isinstance(known, dict) and isinstance(asked, dict):
+        names = [n for n in {**known, **asked} if known.get(n) != asked.get(n)]
+        return ", ".join(f"{n} {_differences(known.get(n), asked.get(n))}" for n in names)
+    return f"{known!r} there, {asked!r} asked for"
+
+
+def _times(config):
+    images = config.get("images")
+    return images.get("times") if isinstance(images, dict) else None
+
+
+def _remove(path):
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _name(epoch: int) -> str:

@@ -1,23 +1,25 @@
 """The main job in one call: images in, an encoder and a report out, killed or not."""
 
 import dataclasses
+import json
 import pathlib
 import zlib
 from typing import Any
 
 import keras
-import numpy as np
 
 import keras_ssl
 from keras_ssl import data as data_module
-from keras_ssl import distribute, evaluation, report
+from keras_ssl import distribute, evaluation, optimizers, report
 from keras_ssl.callbacks import CollapseMonitor, TensorBoardScalars
 from keras_ssl.engine import SSLModel, inputs
 from keras_ssl.engine import optimizer as frame
-from keras_ssl.export import export_encoder
+from keras_ssl.export import copy_backbone, export_encoder
 from keras_ssl.methods import create as methods
 from keras_ssl.runs import figures, precisions, watch
 from keras_ssl.runs.folder import Recorder, RunFolder, guard, recorded
+
+_NAMED = 5  # unreadable files that the table names
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,7 +110,14 @@ def pretrain(
             over.
         RuntimeError: if training diverges or saving fails; the last good checkpoint is kept.
     """
-    _check_settings(epochs, checkpoint_every, gradient_accumulation_steps, optimizer)
+    _check_settings(
+        optimizer,
+        epochs=epochs,
+        batch_size=batch_size,
+        image_size=image_size,
+        checkpoint_every=checkpoint_every,
+        gradient_accumulation_steps=gradient_accumulation_steps,
+    )
     strategy = distribute.resolve(strategy)  # first: several processes must be set up before all
     cls, options = methods.find(method), method_options or {}
     reason = None if cls.half_precision else f"{cls.__name__} learns worse in bfloat16"
@@ -121,7 +130,7 @@ def pretrain(
     source, test_source = data_module.splits(
         data, test=test, image_size=image_size, data_dir=data_dir, seed=seed
     )
-    size = image_size or min(224, *source.typical_size)
+    size = min(224, *source.typical_size) if image_size is None else image_size
     network = methods.DEFAULT_BACKBONE if backbone is None else backbone
     settings = {
         "method": method if isinstance(method, str) else cls.__name__,
@@ -197,6 +206,7 @@ def train(
     Returns:
         A `Run`.
     """
+    _check_backbone(model)
     batch_size = inputs.batch_size_for(source, batch_size)
     views = views or model.default_views(model.image_shape[:2])
     inputs.check(model, source, views, batch_size)  # before anything is written
@@ -212,12 +222,22 @@ def train(
             gradient_accumulation_steps,
             optimizer,
         )
-        settings = {**settings, "optimizer": taken}
         say(taken)
+        settings = {
+            **settings,
+            "optimizer": {
+                "choice": optimizer,
+                "class": type(optimizers.inner(model.optimizer)).__name__,
+                "note": taken,
+            },
+        }
     settings = {
         **settings,
+        "epochs": epochs,
         "batch_size": batch_size,
-        "images": _describe(source),
+        "images": source.fingerprint(),
+        "test": None if test is None else test.fingerprint(),
+        "network": _architecture(model.backbone),
         "version": keras_ssl.__version__,
     }
     folder = RunFolder(out, settings, writes=chief)
@@ -226,6 +246,9 @@ def train(
         where = f"epochs done in {folder.path}"
         distribute.check_agreement(folder.epochs_done(), frame.strategy(model), where)
         done = folder.restore(model)
+        if folder.epochs_before is not None:
+            folder.extend()
+            say(_extension(model, folder.epochs_before, epochs, done))
         probe, watchers = None, []
         if chief:  # the monitors look at the chief's copy of the weights, which is everyone's
             probe = watch.Probe(model, source, test, views, seed)
@@ -259,7 +282,7 @@ def _finish(model, folder, source, settings, watchers, probe):
     export_encoder(model, folder.path / "encoder.keras", format="keras")
     verdict = next((w.verdict for w in watchers if isinstance(w, CollapseMonitor)), None)
     judged, described = probe.judged
-    table = figures.table(model, folder.rows, judged, described)
+    table = figures.table(model, folder.rows, judged, described) | _skipped(source)
     report.write_report(
         folder.report,
         title=f"{type(model).__name__} on {source.name}",
@@ -284,14 +307,18 @@ def _finish(model, folder, source, settings, watchers, probe):
     return Run(model, folder.path, folder.encoder, folder.report, folder.rows, verdict)
 
 
-def _check_settings(epochs, checkpoint_every, accumulation, optimizer):
-    numbers = {
-        "epochs": (epochs, 1),
-        "checkpoint_every": (checkpoint_every, 1),
-        "gradient_accumulation_steps": (accumulation, 1),
-    }
-    for name, (value, least) in numbers.items():
-        if value is not None and (not isinstance(value, int) or value < least):
+def _skipped(source):
+    """The line of the table on unreadable files, where there were any."""
+    names = source.corrupt
+    if not names:
+        return {}
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return {"unreadable files, skipped": f"{len(names)}: {', '.join(names[:_NAMED])}{more}"}
+
+
+def _check_settings(optimizer, **numbers):
+    for name, value in numbers.items():
+        if value is not None and (not isinstance(value, int) or value < 1):
             raise ValueError(f"`{name}` must be a positive integer. Received: {name}={value!r}.")
     if optimizer not in frame.CHOICES:
         raise ValueError(
@@ -299,12 +326,50 @@ def _check_settings(epochs, checkpoint_every, accumulation, optimizer):
         )
 
 
-def _describe(source):
-    """What tells a data set from another: its name, size and a digest of some of its images."""
-    height, width = (min(32, side) for side in source.typical_size)
-    images, _ = source.arrays((height, width), limit=64)
-    return {
-        "name": source.name,
-        "size": source.size,
-        "digest": zlib.crc32(np.ascontiguousarray(images)),
-    }
+def _check_backbone(model):
+    """Raise where the encoder could not be written at the end of the run."""
+    try:
+        copy_backbone(model.backbone)
+    except Exception as error:  # whatever a layer's `from_config` may raise
+        raise ValueError(
+            f"The backbone must be one that Keras can copy and save. Received: "
+            f"{model.backbone.name}, whose copy fails: {error} Register the classes of your own "
+            "with keras.saving.register_keras_serializable, and write a layer in the place of "
+            "Lambda."
+        ) from error
+
+
+def _architecture(backbone):
+    """A checksum of the layers, their plain settings and shapes, without names."""
+    layers = [
+        [
+            type(layer).__name__,
+            {k: v for k, v in layer.get_config().items() if k not in _NAMES and _is_plain(v)},
+            [list(weight.shape) for weight in layer.weights],
+        ]
+        for layer in backbone._flatten_layers()
+        if not isinstance(layer, keras.Model)
+    ]
+    text = json.dumps(layers, sort_keys=True)
+    return {"parameters": backbone.count_params(), "digest": zlib.crc32(text.encode())}
+
+
+_NAMES = ("name", "seed")  # of layers: these differ from process to process
+
+
+def _is_plain(value):
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, str | int | float | bool)
+
+
+def _extension(model, before, epochs, done):
+    """What going on beyond the old end of a run means, in a sentence."""
+    rates = [
+        float(keras.ops.convert_to_numpy(o.learning_rate)) for o in optimizers.each(model.optimizer)
+    ]
+    return (
+        f"The run of {before} epochs goes on to {epochs}: from epoch {done} on, learning rate and "
+        f"all other schedules are those of a run of {epochs} epochs. The rate is "
+        f"{' and '.join(f'{rate:.3g}' for rate in rates)} now."
+    )
