@@ -54,7 +54,7 @@ class KNNMonitor(FigureMonitor):
     ):
         super().__init__(every)
         self.train = _part(*features.labelled(train, image_size), max_train)
-        self.test = _part(*features.labelled(test, image_size, "test"), max_test)
+        self.test = _part(*features.labelled(test, image_size, "test", classes_of=train), max_test)
         self.k, self.temperature, self.batch_size = k, temperature, batch_size
 
     def measure(self, model: Any) -> float:

@@ -1,6 +1,7 @@
 """Images: sources, decoding, and the stream of view batches that training takes."""
 
 from keras_ssl.data.arrays import from_array, from_npz
+from keras_ssl.data.classes import with_classes_of
 from keras_ssl.data.datasets import from_dataset
 from keras_ssl.data.drawing import shapes
 from keras_ssl.data.errors import unusable_images
@@ -27,4 +28,5 @@ __all__ = [
     "splits",
     "stream",
     "unusable_images",
+    "with_classes_of",
 ]

@@ -1,16 +1,19 @@
 """Sources from arrays in memory and `.npz` files."""
 
+import contextlib
 import os
 import zipfile
+import zlib
 
 import numpy as np
 import tensorflow as tf
 
+from keras_ssl.data import fingerprints
 from keras_ssl.data.indexed import IndexedSource
+from keras_ssl.data.layout import check_channels_last
 
 _SLACK = 1e-3  # by which a resized float image may leave [0, 1]; cut off
 _CHUNK = 1024
-_WIDEST = 32  # more channels than this, with 1 to 4 rows: channels first
 _NPZ_KEYS = {
     "train": (("images", "labels"), ("x_train", "y_train")),
     "test": (("x_test", "y_test"),),
@@ -41,6 +44,7 @@ def from_array(
         lambda index: tf.gather(tensor, index),
         len(images),
         labels=labels,
+        contents=lambda: fingerprints.of_arrays(np.asarray(memoryview(tensor)), labels),
         name=name,
         image_shape=images.shape[1:],
         typical_size=images.shape[1:3],
@@ -61,14 +65,37 @@ def from_npz(path: str | os.PathLike, split: str | None = None) -> IndexedSource
     path = os.fspath(path)
     if split not in (None, *_NPZ_KEYS):
         raise ValueError(f"`split` of an .npz must be 'train' or 'test'. Received: {split!r}.")
+    keys = _npz_keys(npz_names(path), split, path)
+    with _npz_errors(path), np.load(path, allow_pickle=False) as file:
+        arrays = [file[key] if key in file else None for key in keys]
+    return from_array(*arrays, name=path)
+
+
+def npz_names(path: str) -> list[str]:
+    """Names of the arrays in a `.npz` file.
+
+    Raises:
+        ValueError: if the file is none.
+    """
+    with _npz_errors(path):
+        if not zipfile.is_zipfile(path):
+            raise zipfile.BadZipFile("it is no .npz, or the end of it is missing")
+        with np.load(path, allow_pickle=False) as file:
+            return list(file.keys())
+
+
+@contextlib.contextmanager
+def _npz_errors(path: str):
+    """Whatever NumPy and zlib raise on a damaged file, as one error without their advice."""
     try:
-        file = np.load(path, allow_pickle=False)
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} cannot be read as .npz: {error}") from error
-    with file:
-        keys = _npz_keys(list(file.keys()), split, path)
-        images, labels = (file[key] if key in file else None for key in keys)
-    return from_array(images, labels, name=path)
+        yield
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        objects = "Object arrays" in str(error)
+        reason = "an array in it holds Python objects" if objects else error
+        raise ValueError(
+            f"{path} cannot be read as .npz: {reason}. Write it anew with np.savez(path, "
+            "images=images, labels=labels), where both are arrays of numbers."
+        ) from None
 
 
 def _npz_keys(keys: list[str], split: str | None, path: str) -> tuple[str, str]:
@@ -93,11 +120,7 @@ def checked_images(images: np.ndarray, name: str) -> np.ndarray:
             f"Images must be of shape (n, height, width, channels), or (n, height, width) if grey. "
             f"Received: {name} of shape {images.shape}."
         )
-    if images.shape[1] <= 4 < _WIDEST < images.shape[3]:
-        raise ValueError(
-            f"Images must have their channels last. Received: {name} of shape {images.shape}. "
-            "Use np.transpose(images, (0, 2, 3, 1))."
-        )
+    check_channels_last(images.shape, name, "np.transpose(images, (0, 2, 3, 1))")
     if images.dtype == np.uint8:
         return images
     if images.dtype == np.uint16:

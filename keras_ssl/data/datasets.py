@@ -7,6 +7,7 @@ import tensorflow as tf
 from absl import logging
 
 from keras_ssl.data import errors
+from keras_ssl.data.layout import check_channels_last
 from keras_ssl.data.sequential import SequentialSource
 
 _SLACK = 1e-3  # by which a resized float image may leave [0, 1]; cut off
@@ -17,17 +18,19 @@ def from_dataset(dataset: tf.data.Dataset, name: str = "tf.data.Dataset") -> Seq
     """Source from a data set of images, (image, label) or `{"image": ..., "label": ...}`.
 
     Images are uint8 or float in [0, 1], one an element or in batches. The data set should give the
-    same order every time; the source shuffles it in a buffer of up to 10,000 images (512 MB). Where
-    it does not know its size, it is counted in one pass.
+    same order every time, and must give its images every time; the source shuffles it in a buffer
+    of up to 10,000 images (512 MB). Where it does not know its size, it is counted in one pass.
 
     Raises:
-        ValueError: if elements have another form, or the data set is empty or infinite.
+        ValueError: if elements have another form, or the data set is empty, infinite, or counting
+            used it up.
     """
     image_spec, label_spec = _parts(dataset.element_spec)
     _check(image_spec, name)
     rank = image_spec.shape.rank
-    batch_size = (image_spec.shape[0] or _first_batch(dataset)) if rank == 4 else None
     single = dataset.unbatch() if rank == 4 else dataset
+    size = _count(single, name)  # first: what else reads images would use a generator up
+    batch_size = (image_spec.shape[0] or _first_batch(dataset)) if rank == 4 else None
     images = single.map(lambda *element: _parts(_whole(element))[0])
     shape = image_spec.shape[-3:]
     height, width = shape[:2] if None not in shape[:2] else _median_size(images, name)
@@ -38,7 +41,7 @@ def from_dataset(dataset: tf.data.Dataset, name: str = "tf.data.Dataset") -> Seq
     return SequentialSource(
         images,
         _decoder(image_spec.dtype, shape),
-        _count(single, name),
+        size,
         read_labels=labels,
         name=name,
         image_shape=tuple(shape),
@@ -86,6 +89,9 @@ def _check(spec: Any, name: str) -> None:
             f"Images must be uint8 (0 to 255) or float (0 to 1). Received: {spec.dtype.name} from "
             f"{name}. Use dataset.map(lambda image: tf.cast(image, tf.uint8))."
         )
+    order = (1, 2, 0) if spec.shape.rank == 3 else (0, 2, 3, 1)
+    remedy = f"dataset.map(lambda image: tf.transpose(image, {order}))"
+    check_channels_last(spec.shape, name, remedy)
 
 
 def _decoder(dtype: tf.DType, shape: tf.TensorShape):
@@ -120,6 +126,8 @@ def _count(dataset: tf.data.Dataset, name: str) -> int:
         logging.info("Counting the images of %s, which does not know its size, in one pass.", name)
         size = int(dataset.reduce(np.int64(0), lambda count, *_: count + 1))
         logging.info("%s: %d images.", name, size)
+        if size and not sum(1 for _ in dataset.take(1)):
+            raise ValueError(errors.empty_pass(name))
     return size
 
 

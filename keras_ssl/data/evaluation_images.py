@@ -5,6 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 import tensorflow as tf
 
+from keras_ssl.data import errors
+
 _BATCH = 256
 
 
@@ -21,22 +23,31 @@ def choose(size: int, limit: int | None) -> np.ndarray:
 
 
 def collect(
-    elements: tf.data.Dataset, image_size: tuple[int, int], dtype: str
+    elements: tf.data.Dataset, image_size: tuple[int, int], dtype: str, name: str
 ) -> tuple[np.ndarray, np.ndarray]:
     """Images `(n, height, width, channels)` of `{"image", "index"}`, resized; and their indices."""
-    images, indices = zip(*batches(elements, image_size, dtype), strict=True)
+    images, indices = zip(*batches(elements, image_size, dtype, name), strict=True)
     return np.concatenate(images), np.concatenate(indices)
 
 
 def batches(
-    elements: tf.data.Dataset, image_size: tuple[int, int], dtype: str, batch_size: int = _BATCH
+    elements: tf.data.Dataset,
+    image_size: tuple[int, int],
+    dtype: str,
+    name: str,
+    batch_size: int = _BATCH,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """The same in batches, one at a time in memory."""
+    """The same in batches, one at a time in memory; `name`: of the source, for an error."""
     resized = elements.map(
         lambda element: (resize_and_crop(element["image"], image_size, dtype), element["index"]),
         num_parallel_calls=tf.data.AUTOTUNE,
     )
-    yield from resized.batch(batch_size).prefetch(tf.data.AUTOTUNE).as_numpy_iterator()
+    empty = True
+    for batch in resized.batch(batch_size).prefetch(tf.data.AUTOTUNE).as_numpy_iterator():
+        empty = False
+        yield batch
+    if empty:
+        raise ValueError(errors.empty_pass(name))
 
 
 def resize_and_crop(image: tf.Tensor, image_size: tuple[int, int], dtype: str) -> tf.Tensor:

@@ -1,5 +1,6 @@
 """Sources whose images can be read in any order."""
 
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +22,7 @@ class IndexedSource(Source):
         size: number of images.
         labels: integers by index, or None.
         files: bookkeeping of unreadable files, if `read` may fail; else None.
+        contents: gives the part of the fingerprint that all subsets share; None to look at images.
         origin: for each index of this source, the index that `read` takes; None if they are equal.
         **description: as `Source`.
     """
@@ -34,12 +36,13 @@ class IndexedSource(Source):
         *,
         labels: np.ndarray | None = None,
         files: CorruptFiles | None = None,
+        contents: Callable[[], dict] | None = None,
         origin: np.ndarray | None = None,
         **description: Any,
     ) -> None:
         super().__init__(size, **description)
         self._read, self._files, self._labels = read, files, labels
-        self._origin = origin
+        self._contents, self._origin = contents, origin
         with tf.device("CPU:0"):
             self._origin_tensor = None if origin is None else tf.constant(origin, tf.int64)
 
@@ -51,7 +54,12 @@ class IndexedSource(Source):
     @property
     def corrupt(self) -> list[str]:
         """Names of the files found unreadable so far."""
-        return self._files.names if self._files else []
+        return list(self.corrupt_reasons)
+
+    @property
+    def corrupt_reasons(self) -> dict[str, str]:
+        """Why each of them is unreadable, by name."""
+        return self._files.reasons if self._files else {}
 
     @property
     def replaces_unreadable(self) -> bool:
@@ -104,6 +112,7 @@ class IndexedSource(Source):
             len(indices),
             labels=None if self._labels is None else self._labels[indices],
             files=self._files,
+            contents=self._contents,
             origin=indices if self._origin is None else self._origin[indices],
             name=self.name,
             image_shape=self.image_shape,
@@ -111,6 +120,17 @@ class IndexedSource(Source):
             dtype=self.dtype,
             class_names=self.class_names,
         )
+
+    def fingerprint(self) -> dict:
+        """What tells these images from others; see `Source`."""
+        if self._contents is None:
+            return super().fingerprint()
+        part = self._origin
+        indices = {} if part is None else {"indices": zlib.crc32(part.astype(np.int64))}
+        return {"size": self.size, **self._contents(), **indices}
+
+    def _renumber(self, change: Callable[[np.ndarray], np.ndarray]) -> None:
+        self._labels = None if self._labels is None else change(self._labels)
 
     def _to_origin(self, index: tf.Tensor) -> tf.Tensor:
         return index if self._origin_tensor is None else tf.gather(self._origin_tensor, index)

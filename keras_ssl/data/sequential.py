@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from keras_ssl.data import seeds
+from keras_ssl.data import errors, seeds
 from keras_ssl.data.source import Source
 
 _BUFFER_BYTES = 2**29  # of the shuffle buffer, at most
@@ -51,6 +51,11 @@ class SequentialSource(Source):
         """Whether there are labels; unlike `labels`, never reads them."""
         return self._read_labels is not None
 
+    def _renumber(self, change: Callable[[np.ndarray], np.ndarray]) -> None:
+        read = self._read_labels
+        if read is not None:
+            self._labels, self._read_labels = None, lambda count: change(read(count))
+
     def _labels_at(self, indices: np.ndarray) -> np.ndarray:
         known = self._labels
         return (self._read_labels(int(indices.max()) + 1) if known is None else known)[indices]
@@ -58,6 +63,28 @@ class SequentialSource(Source):
     def ordered(self) -> tf.data.Dataset:
         """`{"image", "index"}` in the order of the index."""
         return self._elements(self._raw.enumerate())
+
+    def repeated_raw(self, seed: int, epoch: tf.Tensor | int) -> tf.data.Dataset:
+        """`shuffled_raw` for ever, in one order; an error where a pass yields nothing."""
+        # TensorFlow ends `repeat` after an empty pass alone; the epoch after it would be as empty,
+        # and so on without an end.
+        return self.shuffled_raw(seed, epoch).repeat().concatenate(self._nothing())
+
+    def _nothing(self) -> tf.data.Dataset:
+        """In the form of `shuffled_raw`, an error in the place of the first element."""
+        spec = self._raw.element_spec
+
+        @errors.raises_in_graph
+        def fail() -> None:
+            raise ValueError(errors.empty_pass(self.name))
+
+        def element(_: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            index, raw = tf.numpy_function(fail, [], [tf.int64, spec.dtype], stateful=True)
+            index.set_shape(())
+            raw.set_shape(spec.shape)
+            return index, raw
+
+        return tf.data.Dataset.range(1).map(element)
 
     def shuffled(self, seed: int, epoch: tf.Tensor | int) -> tf.data.Dataset:
         """`{"image", "index"}` in an order that is a function of (seed, epoch)."""

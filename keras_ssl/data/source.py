@@ -1,12 +1,13 @@
 """Sources: where images come from, and in which order."""
 
 import abc
-from collections.abc import Iterator, Sequence
+import copy
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
 
-from keras_ssl.data import evaluation_images
+from keras_ssl.data import evaluation_images, fingerprints
 
 _FRONT = 20_000  # of a sequence: evaluation chooses among its first images
 
@@ -62,6 +63,11 @@ class Source(abc.ABC):
         return []
 
     @property
+    def corrupt_reasons(self) -> dict[str, str]:
+        """Why each of them is unreadable, by name."""
+        return {}
+
+    @property
     def replaces_unreadable(self) -> bool:
         """Whether the stream may get another image in the place of an unreadable one."""
         return False
@@ -81,6 +87,17 @@ class Source(abc.ABC):
             "Take the part in the dataset itself, or pass an array or a folder."
         )
 
+    def renumbered(self, numbers: np.ndarray, class_names: Sequence[str]) -> "Source":
+        """The same images with label `numbers[i]` in the place of i; negative labels stay."""
+        other = copy.copy(self)
+        other.class_names = list(class_names)
+        other._renumber(lambda labels: np.where(labels < 0, labels, numbers[labels]))
+        return other
+
+    @abc.abstractmethod
+    def _renumber(self, change: Callable[[np.ndarray], np.ndarray]) -> None:
+        """Pass all labels through `change` from now on."""
+
     def arrays(
         self, image_size: tuple[int, int], limit: int | None = None
     ) -> tuple[np.ndarray, np.ndarray | None]:
@@ -94,7 +111,9 @@ class Source(abc.ABC):
         # A sequence is not read to its end for a few images of its first part.
         reach = self.size if self.random_access else min(self.size, max(limit or self.size, _FRONT))
         chosen = evaluation_images.choose(reach, limit)
-        images, indices = evaluation_images.collect(self._chosen(chosen), image_size, self.dtype)
+        images, indices = evaluation_images.collect(
+            self._chosen(chosen), image_size, self.dtype, self.name
+        )
         return images, self._labels_at(indices) if self.has_labels else None
 
     def batches(
@@ -108,7 +127,22 @@ class Source(abc.ABC):
         Yields:
             Images `(n, height, width, channels)` of the source's dtype, and their indices `(n,)`.
         """
-        return evaluation_images.batches(self.ordered(), image_size, self.dtype, batch_size)
+        return evaluation_images.batches(
+            self.ordered(), image_size, self.dtype, self.name, batch_size
+        )
+
+    def fingerprint(self) -> dict:
+        """What tells these images from others: a JSON-able dict of checksums.
+
+        The same images give the same, wherever they lie.
+
+        Returns:
+            "size", the number of images, and "digest": of an array, of all its bytes and labels; of
+            a folder, of the bytes of up to 1,000 files, and beside it "names" (names and sizes of
+            all files) and "times" (when they were modified; a copy need not keep them); else, of
+            64 decoded images and their labels. Of a subset also "indices".
+        """
+        return {"size": self.size, **fingerprints.of_images(self)}
 
     def _labels_at(self, indices: np.ndarray) -> np.ndarray:
         return self.labels[indices]

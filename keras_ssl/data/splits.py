@@ -5,6 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from keras_ssl.data import folder
+from keras_ssl.data.arrays import npz_names
+from keras_ssl.data.classes import with_classes_of
 from keras_ssl.data.loading import load
 from keras_ssl.data.source import Source
 
@@ -20,12 +23,16 @@ def splits(
     image_size: int | None = None,
     data_dir: str | os.PathLike | None = None,
     seed: int = 0,
+    download: bool = False,
+    max_corrupt_fraction: float = folder.CORRUPT,
+    max_pixels: int = folder.PIXELS,
 ) -> tuple[Source, Source | None]:
     """The training source of `spec`, and a labelled one that training does not see.
 
     The second is `test` if given; else the data set's own test split (TFDS "test" or "validation",
     `.npz` `x_test`, a folder `val` or `test` beside `train`, `shapes`); else a tenth of the images,
-    at most 2,000, chosen by `seed` and excluded from training, if they have labels; else None.
+    at most 2,000, chosen by `seed` and excluded from training, if they have labels; else None. Its
+    classes have the numbers of the training source's, by name.
 
     Args:
         spec: as `load` takes it.
@@ -33,12 +40,22 @@ def splits(
         image_size: pixels of `shapes`.
         data_dir: where TFDS data sets lie.
         seed: of that choice.
+        download: as in `load`.
+        max_corrupt_fraction: as in `load`.
+        max_pixels: as in `load`.
 
     Raises:
-        ValueError: if a source cannot be read, or `test` has no labels.
+        ValueError: if a source cannot be read, or the held-out one has no labels where training has
+            them.
     """
-    options = {"image_size": image_size, "data_dir": data_dir}
-    names = _own_splits(spec, data_dir)
+    options = {
+        "image_size": image_size,
+        "data_dir": data_dir,
+        "download": download,
+        "max_corrupt_fraction": max_corrupt_fraction,
+        "max_pixels": max_pixels,
+    }
+    names = _own_splits(spec, data_dir, download)
     train = load(spec, split=names[0], **options)
     if test is not None:
         held_out = load(test, **options)
@@ -47,11 +64,18 @@ def splits(
                 f"`test` must have labels. Received: {held_out}. Pass a folder with one sub-folder "
                 "a class, for instance, or leave `test` out."
             )
-        return train, held_out
+        return train, with_classes_of(held_out, train)
     if not train.has_labels:
         return train, None
     if names[1]:
-        return train, load(spec, split=names[1], **options)
+        held_out = load(spec, split=names[1], **options)
+        if not held_out.has_labels:
+            raise ValueError(
+                f"Held-out images must have labels, as those of {train.name} have. Received: "
+                f"{held_out}. Sort them into one sub-folder a class (at least two), as there, or "
+                f"move them elsewhere and pass the images to train on alone: {train.name}."
+            )
+        return train, with_classes_of(held_out, train)
     if not train.random_access:
         return train, None
     count = min(_MOST_HELD_OUT, int(_HELD_OUT * train.size))
@@ -61,7 +85,7 @@ def splits(
     return train.subset(np.sort(order[count:])), train.subset(np.sort(order[:count]))
 
 
-def _own_splits(spec: Any, data_dir: Any) -> tuple[str | None, str | None]:
+def _own_splits(spec: Any, data_dir: Any, download: bool) -> tuple[str | None, str | None]:
     """Names of the training and the test split that a data set brings, None where it has none."""
     if not isinstance(spec, str | os.PathLike):
         return None, None
@@ -72,16 +96,15 @@ def _own_splits(spec: Any, data_dir: Any) -> tuple[str | None, str | None]:
         folders = [f for f in _TEST_FOLDERS if os.path.isdir(os.path.join(name, f))]
         train = os.path.isdir(os.path.join(name, "train"))
         return ("train", folders[0]) if folders and train else (None, None)
-    if name.endswith(".npz"):
-        with np.load(name) as file:
-            return ("train", "test") if "x_test" in file.files else (None, None)
-    return None, _tfds_test(name, data_dir)
+    if name.endswith(".npz") and os.path.isfile(name):
+        return ("train", "test") if "x_test" in npz_names(name) else (None, None)
+    return None, _tfds_test(name, data_dir, download)
 
 
-def _tfds_test(name: str, data_dir: Any) -> str | None:
+def _tfds_test(name: str, data_dir: Any, download: bool) -> str | None:
     from keras_ssl.data import tfds_reader
 
     if not tfds_reader.is_known(name, data_dir):
         return None
-    known = tfds_reader.split_names(name, data_dir)
+    known = tfds_reader.split_names(name, data_dir, download)
     return next((split for split in ("test", "validation") if split in known), None)

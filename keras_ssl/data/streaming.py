@@ -191,7 +191,7 @@ def _indexed_epoch(source, seed, epoch, steps, batch_size, rows) -> tf.data.Data
 def _sequential_epoch(source, seed, epoch, steps, batch_size, rows) -> tf.data.Dataset:
     """(index, raw image, the epoch's seed) of this worker's rows, before decoding."""
     key = seeds.epoch_seed(seed, seeds.VIEWS, epoch)
-    elements = source.shuffled_raw(seed, epoch).repeat().take(steps * batch_size)
+    elements = source.repeated_raw(seed, epoch).take(steps * batch_size)
     if rows != (0, batch_size):
         elements = elements.enumerate().filter(
             lambda place, _: (place % batch_size >= rows[0]) & (place % batch_size < rows[1])

@@ -175,6 +175,6 @@ def _in_sequence(
     )
 
 
-def split_names(name: str, data_dir: str | os.PathLike | None) -> list[str]:
-    """Names of the splits that a prepared data set has; none where it is not prepared."""
-    return list(_builder(name, data_dir, download=False).info.splits)
+def split_names(name: str, data_dir: str | os.PathLike | None, download: bool) -> list[str]:
+    """Names of the splits of a data set."""
+    return list(_builder(name, data_dir, download).info.splits)

@@ -10,6 +10,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_ssl.data import Source, with_classes_of
+
 
 def extract(
     encode: Callable[[Any], Any],
@@ -52,7 +54,10 @@ def extract(
 
 
 def labelled(
-    data: Any, image_size: tuple[int, int] | None = None, name: str = "train"
+    data: Any,
+    image_size: tuple[int, int] | None = None,
+    name: str = "train",
+    classes_of: Any = None,
 ) -> tuple[Any, np.ndarray]:
     """The (images, labels) of a pair or of a `data.Source` that has labels.
 
@@ -60,6 +65,8 @@ def labelled(
         data: (images, labels), or a `data.Source`.
         image_size: (height, width), needed for a source of images of varying sizes.
         name: what to call the argument in an error.
+        classes_of: the training data, in the same forms; of two sources that name their classes,
+            equal names get the numbers they have there.
 
     Returns:
         images, and labels as an int64 array (N,).
@@ -67,6 +74,8 @@ def labelled(
     Raises:
         ValueError: labels are absent, not one-dimensional, or not as many as the images.
     """
+    if isinstance(data, Source) and isinstance(classes_of, Source):
+        data = with_classes_of(data, classes_of)
     if hasattr(data, "arrays"):
         data = data.arrays(_source_size(data, image_size))
     if not isinstance(data, tuple | list) or len(data) != 2 or data[1] is None:

@@ -110,7 +110,7 @@ def knn_accuracy(
     if test is None:
         predicted = weighted_knn(bank, labels, bank, k, temperature, leave_one_out=True)
         return float(np.mean(predicted == labels))
-    test_images, test_labels = labelled(test, image_size, "test")
+    test_images, test_labels = labelled(test, image_size, "test", classes_of=train)
     queries = extract(encode, test_images, batch_size, image_size)
     return float(np.mean(weighted_knn(bank, labels, queries, k, temperature) == test_labels))
 

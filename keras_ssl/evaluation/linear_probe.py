@@ -101,7 +101,7 @@ def linear_probe(
     if solver not in ("auto", "lbfgs", "sgd"):
         raise ValueError(f'`solver` must be "auto", "lbfgs" or "sgd". Received: {solver!r}.')
     images, labels = labelled(train, image_size)
-    test_images, test_labels = labelled(test, image_size, "test")
+    test_images, test_labels = labelled(test, image_size, "test", classes_of=train)
     x, x_test = _standardise(
         extract(encode, images, batch_size, image_size),
         extract(encode, test_images, batch_size, image_size),

@@ -4,6 +4,7 @@ import io
 
 import numpy as np
 import PIL.Image
+import PIL.ImageOps
 import pytest
 import tensorflow as tf
 
@@ -82,6 +83,66 @@ def test_first_picture_of_an_animation(tmp_path):
     for name in "ab":
         frames[0].save(tmp_path / f"{name}.gif", save_all=True, append_images=frames[1:])
     assert (images(data.from_folder(tmp_path))[0] == 30).all()
+
+
+@pytest.mark.parametrize("ending", ["jpg", "webp", "tiff"])
+def test_photographs_are_turned_upright(tmp_path, ending):
+    pixels = np.zeros((16, 24, 3), np.uint8)
+    pixels[:8, :12], pixels[:8, 12:], pixels[8:, :12] = (250, 0, 0), (0, 250, 0), (0, 0, 250)
+    for number in range(9):  # 0, which means nothing, and 1 to 8
+        exif = PIL.Image.Exif()
+        exif[0x0112] = number
+        lossless = {"lossless": True} if ending == "webp" else {}
+        lossless = {"quality": 100, "subsampling": 0} if ending == "jpg" else lossless
+        save(tmp_path / f"{number}.{ending}", pixels, exif=exif, **lossless)
+    source = data.from_folder(tmp_path)
+    for number, image in images(source).items():
+        with PIL.Image.open(tmp_path / f"{number}.{ending}") as file:
+            expected = np.asarray(PIL.ImageOps.exif_transpose(file))
+        assert image.shape == ((24, 16, 3) if number >= 5 else (16, 24, 3))
+        np.testing.assert_allclose(image, expected, atol=4 if ending == "jpg" else 0)
+    upright = [number for number, image in images(source).items() if image[0, 0, 0] > 240]
+    assert upright == [0, 1, 5]  # red stands in the upper left corner
+
+
+def test_damaged_exif_data_cost_no_pixel(tmp_path):
+    for number in range(2):
+        save(tmp_path / f"{number}.jpg", pixels_of(0), exif=b"Exif\0\0MM no such thing")
+    source = data.from_folder(tmp_path)
+    assert source.corrupt == [] and images(source)[1].shape == (16, 16, 3)
+
+
+@pytest.mark.parametrize(
+    ("ending", "options"),
+    [
+        ("jpg", {}),
+        ("jpg", {"progressive": True, "quality": 30}),
+        ("jpg", {"subsampling": 0, "optimize": True}),
+        ("png", {}),
+        ("gif", {}),
+        ("bmp", {}),
+    ],
+)
+@pytest.mark.parametrize("grey", [False, True])
+def test_ordinary_files_are_read_without_python(tmp_path, monkeypatch, ending, options, grey):
+    def never(content, max_pixels):
+        raise ValueError("asked")
+
+    for number in range(3):
+        save(tmp_path / f"{number}.{ending}", pixels_of(number)[..., 0 if grey else ...], **options)
+    monkeypatch.setattr("keras_ssl.data.decoding._inspect", never)
+    assert len(images(data.from_folder(tmp_path))) == 3
+    with pytest.raises(ValueError, match="asked"):  # of files whose header says 256 pixels
+        data.from_folder(tmp_path, max_pixels=257)
+
+
+@pytest.mark.parametrize("ending", ["jpg", "png", "gif", "bmp"])
+def test_max_pixels_is_exact(tmp_path, ending):
+    for number, shape in enumerate([(16, 600, 3), (600, 16, 3)]):
+        save(tmp_path / f"{number}.{ending}", pixels_of(number, shape))
+    assert data.from_folder(tmp_path, max_pixels=9600).corrupt == []
+    with pytest.raises(ValueError, match="9600 pixels are more than max_pixels=9599"):
+        data.from_folder(tmp_path, max_pixels=9599)
 
 
 def test_grey_stays_grey_only_if_all_are(tmp_path):
