@@ -55,6 +55,9 @@ def pretrain(
     seed: int = 0,
     test: Any = None,
     data_dir: Any = None,
+    download: bool = False,
+    max_corrupt_fraction: float = 0.1,
+    max_pixels: int = 100_000_000,
     precision: str = "auto",
     optimizer: str = "auto",
     gradient_accumulation_steps: int | None = None,
@@ -77,7 +80,8 @@ def pretrain(
             alone), a TFDS name, an `.npz` file, `shapes` (drawn here); in Python also an array or
             a `keras_ssl.data.Source`.
         out: the run folder: `config.json`, `metrics.csv`, `tensorboard/`, `checkpoints/`,
-            `encoder/`, `encoder.keras`, `report.html`. The same command continues the run in it.
+            `encoder/`, `encoder.keras`, `report.html`. The same command continues the run in it,
+            and with more `epochs` goes on beyond its end.
         backbone: name of a backbone, or in Python a model; by default resnet18, and none for
             methods that bring their own network.
         image_size: height and width of the views, one number; by default the images' own, at most
@@ -89,6 +93,10 @@ def pretrain(
             forms of `data`; by default the data set's own test split, or a tenth held out of
             labelled images.
         data_dir: where TFDS data sets are stored.
+        download: whether TFDS may download and prepare a data set that is not there.
+        max_corrupt_fraction: share of unreadable image files above which the run stops; others are
+            skipped, and named in the table and the report.
+        max_pixels: pixels of an image file above which it counts as unreadable.
         precision: number format: float32, mixed_bfloat16, mixed_float16, or `auto`: mixed_bfloat16
             where this machine computes faster in it, else float32.
         optimizer: `auto` (the paper's where the run has steps enough for it, else one that learns
@@ -128,7 +136,14 @@ def pretrain(
         print(why)
     keras.utils.set_random_seed(seed)
     source, test_source = data_module.splits(
-        data, test=test, image_size=image_size, data_dir=data_dir, seed=seed
+        data,
+        test=test,
+        image_size=image_size,
+        data_dir=data_dir,
+        seed=seed,
+        download=download,
+        max_corrupt_fraction=max_corrupt_fraction,
+        max_pixels=max_pixels,
     )
     size = min(224, *source.typical_size) if image_size is None else image_size
     network = methods.DEFAULT_BACKBONE if backbone is None else backbone

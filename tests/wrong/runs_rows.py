@@ -249,7 +249,7 @@ ROWS = [
         another_network,
         ("holds another run", "network", "there", "asked for"),
     ),
-    Row("a finished run with another test", another_test, ("holds another run", "test: digest")),
+    Row("a finished run with another test", another_test, ("holds another run", "test: ")),
     Row(
         "half of the data replaced between kill and resume",
         half_of_the_data_replaced,
