@@ -4,7 +4,8 @@ Tian, Krishnan, Isola 2019, https://arxiv.org/abs/1906.05849 (sections 3 and 4.1
 the authors' code: any number of channel groups (theirs: L and ab); every encoder takes all
 channels, of which those that are not its own are zero and get no gradient, so that any backbone
 serves; the negatives of a step are drawn once and shared by the batch, as a function of the step;
-rows of the banks are unit vectors from the start.
+rows of the banks are unit vectors from the start; below 64 px embeddings are batch-normalised:
+without it they all point one way for the first hundreds of steps.
 """
 
 import keras
@@ -43,7 +44,8 @@ class CMC(SSLModel):
             `Backbone` or image `keras.Model` for RGB, of which it makes towers for L and ab.
         num_images: n, images of the data, >= 2.
         projectors: list of one `keras.Model` for each group, from its features to `dim` numbers; by
-            default Dense with biases.
+            default Dense with biases; below 64 px Dense and batch normalisation without gain and
+            offset.
         graph: "full" or "core", see above.
         dim: width of the embeddings and of the banks.
         temperature: t, > 0; by default 0.07, and 0.1 below 64 px.
@@ -90,10 +92,8 @@ class CMC(SSLModel):
         self.graph = graph
         self._pairs = _pairs(graph, len(widths))
         if projectors is None:
-            projectors = [
-                heads.plain_mlp(width, (dim,), f"projector{i}")
-                for i, width in enumerate(widths, start=1)
-            ]
+            head = _normalised_head if small else heads.plain_mlp
+            projectors = [head(w, (dim,), name=f"projector{i}") for i, w in enumerate(widths, 1)]
         if len(projectors) != len(widths):
             raise ValueError(
                 "`projectors` must hold one projector for each group of channels. Received: "
@@ -145,6 +145,11 @@ class CMC(SSLModel):
         """Loss of `z` against the bank of another group."""
         t, count = self.temperature, self.num_negatives
         return memory.discriminate(bank, z, index, t, count, self.draw_key, keep=training)
+
+
+def _normalised_head(input_dim, widths, name):
+    start = heads.pytorch_uniform()
+    return heads.mlp(input_dim, widths, output_norm="plain", kernel_initializer=start, name=name)
 
 
 def _pairs(graph, count):

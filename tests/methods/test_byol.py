@@ -124,11 +124,14 @@ def test_default_momentum_follows_the_length_of_the_run():
 
 
 def test_networks_of_the_paper():
+    """Below 64 px narrower, and the projection is normalised."""
     for model, hidden in ((byol(), 1024), (keras_ssl.BYOL(tiny_backbone((96, 96, 3))), 4096)):
         for network, width in ((model.projector, 8), (model.predictor, 256)):
             shapes = [tuple(w.shape) for w in network.weights if w.path.endswith("kernel")]
             assert shapes == [(width, hidden), (hidden, 256)]
-            assert sum("bn" in w.path for w in network.weights) == 4
+            statistics = 2 if network is model.projector and hidden == 1024 else 0
+            assert sum("bn1" in w.path for w in network.weights) == 4
+            assert sum("bn2" in w.path for w in network.weights) == statistics
 
 
 def test_wrong_momentum():

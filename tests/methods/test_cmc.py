@@ -37,7 +37,8 @@ def unit(x):
 def embeddings(model, batch):
     """Embeddings of L and of ab of a training pass, without the method's own code."""
     features = np.array(model.backbone(batch["views"][0], training=True))
-    return [unit(np.array(h(x))) for h, x in zip(model.projectors, np.split(features, 2, axis=1))]
+    parts = zip(model.projectors, np.split(features, 2, axis=1))
+    return [unit(np.array(head(part, training=True))) for head, part in parts]
 
 
 def rows(model):

@@ -103,7 +103,11 @@ def test_accumulation_and_precision_reach_the_optimizer(photos, tmp_path):
     assert run.model.optimizer.gradient_accumulation_steps == 2
     assert isinstance(run.model.optimizer, keras_ssl.optimizers.LARS)
     record = json.loads((run.out / "config.json").read_text())
-    assert record["optimizer"] == "SimCLR: LARS for a run of 2 steps, with the paper's settings."
+    assert record["optimizer"] == {
+        "choice": "paper",
+        "class": "LARS",
+        "note": "SimCLR: LARS for a run of 2 steps, with the paper's settings.",
+    }
     assert int(run.model.step) == 2 and run.verdict is None
     assert run.model.projector.layers[1].compute_dtype == "bfloat16"
     assert keras.config.dtype_policy().name == "float32"
