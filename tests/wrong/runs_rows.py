@@ -2,13 +2,16 @@
 
 import contextlib
 import errno
+import io
 import json
+import os
 import pathlib
 import sys
 from unittest import mock
 
 import keras
 import numpy as np
+import PIL.Image
 import toys
 from table import Row
 
@@ -183,6 +186,41 @@ def half_of_the_data_replaced(folder):
     train(folder, 2, data=np.concatenate([IMAGES[:16], 255 - IMAGES[16:]]))
 
 
+def files(folder, broken=0):
+    """A folder of small PNG files, the last of them broken."""
+    photos = folder / "photos"
+    photos.mkdir()
+    for i, image in enumerate(IMAGES):
+        PIL.Image.fromarray(image).save(photos / f"{i:02}.png")
+    for i in range(broken):
+        (photos / f"x{i}.png").write_bytes(b"no image")
+    return photos
+
+
+def relative_path(folder):
+    photos = files(folder)
+    first = train(folder, data=str(photos))
+    with contextlib.chdir(folder):
+        again = train(folder, data="photos")
+    assert again.metrics == first.metrics
+
+
+def files_copied_anew(folder):
+    photos = files(folder)
+    first = train(folder, data=str(photos))
+    for file in photos.iterdir():
+        os.utime(file, (1e9, 1e9))
+    with mock.patch.object(run_folder.warnings, "warn") as warned:
+        again = train(folder, data=str(photos))
+    assert "written anew" in warned.call_args.args[0] and again.metrics == first.metrics
+
+
+def skipped_files(folder):
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        train(folder, data=str(files(folder, broken=2)))
+    assert "unreadable files, skipped  2: x0.png, x1.png" in printed.getvalue()
+
+
 def extended(folder):
     first = train(folder, 2, model=with_default_optimizer(), verbose=2)
     record = json.loads((first.out / "config.json").read_text())
@@ -255,6 +293,9 @@ ROWS = [
         half_of_the_data_replaced,
         ("holds another run", "images: digest"),
     ),
+    Row("the same data by a relative path", relative_path),
+    Row("the same files, copied anew", files_copied_anew),
+    Row("unreadable files stand in the table", skipped_files),
     Row("a run extended", extended),
     Row(
         "a run extended beyond its optimizer",
