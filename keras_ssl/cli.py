@@ -183,7 +183,11 @@ def main(words=None) -> int:
         return _fail(error, 1)
     except KeyboardInterrupt:
         out = values.get("out")
-        onwards = f" The same command goes on from the last checkpoint in {out}." if out else ""
+        onwards = (
+            f" The same command goes on from the last checkpoint in {out}, if it has one."
+            if out
+            else ""
+        )
         return _fail(f"Stopped by Ctrl-C.{onwards}", 130)
     return 0
 
@@ -216,7 +220,7 @@ def _parse(name, words):
         raise _UsageError(
             f"--{flag} must be {_TAKES[kinds[flag]]}. Received: --{flag}={value}."
         ) from error
-    except flags.Error as error:  # such as a flag without a value
+    except (flags.Error, ValueError) as error:  # such as a flag without a value
         raise _UsageError(f"{error}.") from error
     if others:
         raise _UsageError(
