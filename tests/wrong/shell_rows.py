@@ -6,15 +6,17 @@ import io
 import os
 import pathlib
 import re
+import sys
 import types
 from unittest import mock
 
 import numpy as np
 import pytest
 from table import Row
-from toys import images
+from toys import images, tiny_backbone
 
 from keras_ssl import cli, methods, runs
+from keras_ssl.export import export_encoder
 from keras_ssl.methods import create
 
 
@@ -130,6 +132,15 @@ def read_only(folder):
         unusable("run/1", "Permission denied", f"Received: --out={folder}/run/1")(folder)
 
 
+def onnx_without_its_packages(folder):
+    with mock.patch.dict(sys.modules, {"onnx": None, "tf2onnx": None}):
+        with pytest.raises(ImportError) as raised:
+            export_encoder(tiny_backbone(), folder / "encoder.onnx", format="onnx")
+    parts = ("`format` 'onnx'", "onnx", "pip install 'keras-ssl[onnx]'")
+    assert all(part in str(raised.value) for part in parts), raised.value
+    assert not list(folder.iterdir())
+
+
 def every_option_has_a_type(folder):
     """Text for numbers, fractions for whole ones, flags and networks: of all methods, one rule."""
     for method in methods.METHODS:
@@ -195,6 +206,7 @@ ROWS = [
     Row("a run folder that may not be made", read_only),
     Row("a full disk", raises(OSError(errno.ENOSPC, "No space left"), 1, "No space left")),
     Row("an absent package", raises(ImportError("pip install x"), 1, "pip install x")),
+    Row("ONNX without its packages", onnx_without_its_packages),
     Row("a bug", bugs_show_their_trace),
     Row("Ctrl-C", raises(KeyboardInterrupt(), 130, "same command goes on", "checkpoint", "/run")),
 ]
