@@ -38,7 +38,7 @@ def export_encoder(model, path, format: str = "savedmodel") -> pathlib.Path:
 
     Raises:
         ValueError: if `format` is unknown.
-        ImportError: if a package that the format needs is missing; the message says what to install.
+        ImportError: if a package that the format needs is missing; it says what to install.
     """
     if format not in FORMATS:
         raise ValueError(f"`format` must be one of {FORMATS}. Received: format={format!r}.")
