@@ -67,7 +67,7 @@ class CMC(SSLModel):
         self,
         backbone,
         num_images: int,
-        projectors: list | tuple | None = None,
+        projectors: list[keras.Layer] | None = None,
         graph: str = "full",
         dim: int = 128,
         temperature: float | None = None,

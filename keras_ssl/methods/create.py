@@ -2,6 +2,7 @@
 
 import inspect
 import numbers
+import re
 import types
 import typing
 
@@ -21,9 +22,8 @@ _TYPES = {
     int: (numbers.Integral, "a whole number"),
     float: (numbers.Real, "a number"),
     str: (str, "text"),
-    list: (list, "a list"),
-    tuple: (tuple, "a tuple"),
     keras.Layer: (keras.Layer, "a Keras layer or model (which Python alone can give)"),
+    list[keras.Layer]: ((list, tuple), "a list of Keras models (which Python alone can give)"),
     types.NoneType: (types.NoneType, "None"),
 }
 
@@ -59,13 +59,27 @@ def create(name, input_shape=(224, 224, 3), backbone=None, **options):
             f"create({name!r}, ..., num_images=50_000), for instance."
         )
     if "backbone" in arguments(method):
-        return method(backbones.get(backbone or DEFAULT_BACKBONE, input_shape), **options)
+        network = backbones.get(backbone or DEFAULT_BACKBONE, input_shape)
+        return _construct(method, network, options)
     if backbone is not None:
         raise ValueError(
             f"{method.__name__} brings its own network and takes no `backbone`. Received: "
             f"backbone={backbone!r}. Leave it out."
         )
-    return method(tuple(input_shape), **options)
+    return _construct(method, tuple(input_shape), options)
+
+
+def _construct(method, network, options):
+    try:
+        return method(network, **options)
+    except ValueError as error:
+        # A layer's message names its own arguments, such as the size of a queue.
+        if not options or any(re.search(rf"\b{name}\b", str(error)) for name in options):
+            raise
+        given = ", ".join(f"{name}={value!r}" for name, value in options.items())
+        raise ValueError(
+            f"{method.__name__} refuses an option. Received: {given}. {error}"
+        ) from error
 
 
 def check_options(method, options):
@@ -102,7 +116,8 @@ def options_of(method):
 def _fits(value, kind):
     if isinstance(value, bool) and kind in (int, float):  # Python counts True among the integers
         return False
-    return isinstance(value, _TYPES[kind][0])
+    parts = value if kind == list[keras.Layer] and isinstance(value, (list, tuple)) else ()
+    return isinstance(value, _TYPES[kind][0]) and all(_fits(part, keras.Layer) for part in parts)
 
 
 def find(name):

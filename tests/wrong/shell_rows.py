@@ -10,6 +10,7 @@ import sys
 import types
 from unittest import mock
 
+import keras
 import numpy as np
 import pytest
 from table import Row
@@ -155,10 +156,29 @@ def every_option_has_a_type(folder):
                     create.check_options(method, {name: value})
             if parameter.default is not parameter.empty:
                 create.check_options(method, {name: parameter.default})
+    layer = keras.layers.Dense(3)
+    create.check_options(methods.CMC, {"projectors": (layer, layer)})
+    create.check_options(methods.SimCLR, {"projector": layer})
+    with pytest.raises(ValueError, match="list of Keras models"):
+        create.check_options(methods.CMC, {"projectors": [layer, 2]})
     create.check_options(methods.SimCLR, {"temperature": np.float32(1), "version": np.int64(2)})
     for value in (True, "0.5"):
         with pytest.raises(ValueError, match="must be a number"):
             create.check_options(methods.SimCLR, {"temperature": value})
+
+
+def values_out_of_range(folder):
+    """Where a layer refuses a number under its own name for it, the option is named too."""
+    for method, option, value in (
+        ("moco", "queue_size", 0),
+        ("cmc", "bank_momentum", 1.0),
+        ("infomin", "groups", 0),
+    ):
+        rest = {"num_images": 9} if method == "cmc" else {}
+        with pytest.raises(ValueError, match=f"Received: .*{option}={value}"):
+            create.create(
+                method, (32, 32, 3), tiny_backbone((32, 32, 3)), **{option: value}, **rest
+            )
 
 
 USAGE = {
@@ -199,6 +219,7 @@ ROWS = [
     Row("`backbone` as an option", option(["--set=backbone=vit_tiny"], "--backbone", "vit_tiny")),
     Row("an unknown method", option(["--method=simlcr"], "Did you mean 'simclr'")),
     Row("options of all methods", every_option_has_a_type),
+    Row("options out of range", values_out_of_range),
     Row("all forms of flags", forms),
     Row("help", helps),
     Row("a run folder under a file", unusable("images.npz/run", "Not a directory", "--out=")),
