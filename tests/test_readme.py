@@ -63,6 +63,15 @@ def test_python_blocks_run_as_they_stand(folder, number):
     exec(compile("\n".join(lines), f"README.md, Python block {number + 1}", "exec"), {})
 
 
+@pytest.mark.slow
+def test_the_five_lines_run_as_printed(tmp_path):
+    code = blocks("python")[0]
+    assert code.count("\n") <= 8
+    with contextlib.chdir(tmp_path):
+        exec(compile(code, "README.md", "exec"), {})
+    assert (tmp_path / "encoder" / "saved_model.pb").exists()
+
+
 def test_what_is_replaced_is_on_the_page():
     text = README.read_text()
     assert all(printed in text for printed in SMALLER) and WITHOUT in text
