@@ -1,96 +1,351 @@
 """The shell command `keras-ssl`: the main job without writing Python.
 
 keras-ssl pretrain --method=simclr --data=path/to/images --out=runs/1
+
+A command is a function in `COMMANDS`: its signature makes the flags, its docstring the help.
 """
 
 import ast
+import dataclasses
 import inspect
+import json
+import pathlib
 import re
 import sys
+import textwrap
 import typing
+from collections.abc import Callable, Mapping
 
-from absl import app, flags, logging
+from absl import flags, logging
 
 from keras_ssl import methods, runs
+from keras_ssl.methods.create import find, options_of
 from keras_ssl.ops.names import near
 
-_COMMANDS = ("pretrain", "methods")
-_PYTHON_ONLY = ("method_options", "verbose")  # arguments of `pretrain` without a flag of their own
-_DEFINE = {bool: flags.DEFINE_bool, int: flags.DEFINE_integer}  # all else is text
+_DEFINE = {bool: flags.DEFINE_bool, int: flags.DEFINE_integer, float: flags.DEFINE_float}
+_TAKES = {bool: "true or false", int: "a whole number", float: "a number"}
+_OF_SET = (
+    " Values as in Python (0.2, [1, 2], True, None); all else is text. Names: "
+    "keras-ssl methods --method=METHOD."
+)
+_HELP = ("--help", "-h")
+_WIDTH = 96
 
-FLAGS = flags.FLAGS
+
+@dataclasses.dataclass(frozen=True)
+class Command:
+    """A function that the shell can call; of each argument its flag's type, default and help.
+
+    An argument of type dict is the flag `--set=name=value`, which may be repeated; arguments that
+    are neither bool, int nor float are text.
+
+    Attributes:
+        function: what runs; it says the result itself.
+        examples: commands as typed.
+        required: what an argument takes that must be given though Python has a default; those
+            without a default must be, too.
+        groups: names of arguments by heading, for the help; the others come last.
+        python_only: arguments without a flag.
+    """
+
+    function: Callable
+    examples: tuple = ()
+    required: Mapping = dataclasses.field(default_factory=dict)
+    groups: Mapping = dataclasses.field(default_factory=dict)
+    python_only: tuple = ()
+
+    @property
+    def arguments(self) -> dict:
+        """The arguments that have flags: `inspect.Parameter` by name."""
+        parameters = inspect.signature(self.function).parameters
+        return {name: p for name, p in parameters.items() if name not in self.python_only}
+
+    @property
+    def summary(self) -> str:
+        """The first line of the docstring."""
+        return inspect.getdoc(self.function).splitlines()[0]
+
+    @property
+    def needs(self) -> dict:
+        """What the arguments take that must be given, by name."""
+        described = _described(self.function)
+        return {
+            name: self.required.get(name, described[name])
+            for name, parameter in self.arguments.items()
+            if name in self.required or parameter.default is parameter.empty
+        }
+
+    def kinds(self) -> dict:
+        """Types of the flags by argument: bool, int, float, dict, or str for all else."""
+        hints = typing.get_type_hints(self.function)
+        found = {}
+        for name in self.arguments:
+            kinds = (hints[name], *typing.get_args(hints[name]))
+            found[name] = next((k for k in kinds if k in (*_DEFINE, dict)), str)
+        return found
 
 
-def _run(arguments):
-    commands = arguments[1:]
-    if len(commands) != 1 or commands[0] not in _COMMANDS:
-        hint = near(commands[0], _COMMANDS) if commands else f" Known: {', '.join(_COMMANDS)}."
-        raise app.UsageError(
-            f"`keras-ssl` takes one command. Received: {' '.join(commands) or 'none'}.{hint}"
-        )
+def _methods(method: str | None = None):
+    """List the methods, or the options of one, which `pretrain` takes as --set=NAME=VALUE.
+
+    Args:
+        method: name of the method whose options are listed; by default all methods are, a line
+            each.
+    """
+    if method is None:
+        for each in methods.METHODS:
+            print(f"{each.__name__:20} {each.__doc__.splitlines()[0]}")
+        return
+    described = _described(find(method))
+    for option, parameter in options_of(find(method)).items():
+        known = parameter.default not in (None, parameter.empty)
+        default = f" (default: {parameter.default})" if known else ""
+        print(_entry(option + default, described[option]))
+
+
+COMMANDS = {
+    "pretrain": Command(
+        runs.pretrain,
+        examples=(
+            "keras-ssl pretrain --method=simclr --data=path/to/images --out=runs/1",
+            "keras-ssl pretrain --data=shapes --backbone=small_conv --epochs=3 --out=runs/shapes",
+            "keras-ssl pretrain --method=moco --data=cifar10 --data_dir=path/to/tfds --out=runs/2 "
+            "--set=queue_size=8192 --set=temperature=0.2",
+        ),
+        required={
+            "data": "a folder of images, the name of a TFDS data set, an .npz file, or "
+            "--data=shapes for images drawn here",
+            "out": "the folder of the run, such as --out=runs/1",
+        },
+        groups={
+            "What, on what, and where to": ("method", "data", "out", "backbone", "method_options"),
+            "Images": (
+                "image_size",
+                "test",
+                "data_dir",
+                "download",
+                "max_corrupt_fraction",
+                "max_pixels",
+            ),
+            "Training": (
+                "epochs",
+                "batch_size",
+                "seed",
+                "optimizer",
+                "gradient_accumulation_steps",
+                "precision",
+                "strategy",
+            ),
+            "On the way": ("monitor", "checkpoint_every"),
+        },
+        python_only=("verbose",),
+    ),
+    "methods": Command(
+        _methods, examples=("keras-ssl methods", "keras-ssl methods --method=simclr")
+    ),
+}
+
+
+class _UsageError(Exception):
+    """A command that cannot be understood."""
+
+
+def main(words=None) -> int:
+    """Run the command in `words`, by default those of the shell.
+
+    Errors that the user can mend are one line on stderr; any other is a bug and shows its trace.
+
+    Returns:
+        The exit code: 0; 1 for an error; 2 for a command that is not understood; 130 for Ctrl-C.
+    """
+    words = list(sys.argv[1:] if words is None else words)
+    name, values = words[0] if words else "", {}
     logging.set_verbosity(logging.WARNING)  # hides TensorFlow's messages on what it saves
-    if commands[0] == "methods":
-        for method in methods.METHODS:
-            print(f"{method.__name__:20} {method.__doc__.splitlines()[0]}")
-        return 0
-    if FLAGS.out is None:
-        raise app.UsageError("`pretrain` needs a run folder: --out=runs/1")
     try:
-        values = {name: FLAGS[name].value for name in _options()}
-        runs.pretrain(**values, method_options=_method_options(FLAGS["set"].value))
+        if name in _HELP:
+            print(_overview())
+        elif name not in COMMANDS:
+            raise _UsageError(
+                f"The first word must be a command. Received: {name or 'none'}."
+                + near(name, COMMANDS)
+            )
+        elif any(word in _HELP for word in words[1:]):
+            print(_page(name))
+        else:
+            values |= _parse(name, words[1:])
+            COMMANDS[name].function(**values)
+    except _UsageError as error:
+        page = f"keras-ssl {name} --help" if name in COMMANDS else "keras-ssl --help"
+        return _fail(f"{error} `{page}` tells more.", 2)
+    except OSError as error:
+        return _fail(_system_error(error, values), 1)
     except (ValueError, RuntimeError, ImportError) as error:
-        print(f"keras-ssl: {error}", file=sys.stderr)
-        return 1
+        return _fail(error, 1)
+    except KeyboardInterrupt:
+        out = values.get("out")
+        onwards = (
+            f" The same command goes on from the last checkpoint in {out}, if it has one."
+            if out
+            else ""
+        )
+        return _fail(f"Stopped by Ctrl-C.{onwards}", 130)
     return 0
 
 
-def _method_options(pairs):
+def _fail(message, code):
+    print(f"keras-ssl: {message}", file=sys.stderr)
+    return code
+
+
+def _parse(name, words):
+    """The arguments for the command's function from the words after its name."""
+    command = COMMANDS[name]
+    kinds, described = command.kinds(), _described(command.function)
+    defined = flags.FlagValues()  # of its own: other libraries' flags are not the command's
+    for argument, parameter in command.arguments.items():
+        flag, kind, text = _flag(argument, kinds), kinds[argument], described[argument]
+        if kind is dict:
+            flags.DEFINE_multi_string(flag, [], text, flag_values=defined)
+            continue
+        default = None if argument in command.needs else parameter.default
+        _DEFINE.get(kind, flags.DEFINE_string)(flag, default, text, flag_values=defined)
+    try:
+        _, *others = defined(["keras-ssl", *words])
+    except flags.UnrecognizedFlagError as error:
+        raise _UsageError(
+            f"`{name}` has no flag --{error.flagname}.{near(error.flagname, defined)}"
+        ) from error
+    except flags.IllegalFlagValueError as error:
+        flag, value = re.match(r"flag --(\w+)=(.*?): ", str(error), re.DOTALL).groups()
+        raise _UsageError(
+            f"--{flag} must be {_TAKES[kinds[flag]]}. Received: --{flag}={value}."
+        ) from error
+    except (flags.Error, ValueError) as error:  # such as a flag without a value
+        raise _UsageError(f"{error}.") from error
+    if others:
+        raise _UsageError(
+            f"`{name}` takes flags alone, --name=value. Received: {' '.join(others)}."
+        )
+    values = {argument: defined[_flag(argument, kinds)].value for argument in kinds}
+    for argument, takes in command.needs.items():
+        if values[argument] in (None, ""):  # "" is what an unset shell variable leaves
+            raise _UsageError(f"`{name}` needs --{argument}: {takes.rstrip('.')}.")
+    return {a: _pairs(v) if kinds[a] is dict else v for a, v in values.items()}
+
+
+def _flag(argument, kinds):
+    return "set" if kinds[argument] is dict else argument
+
+
+def _pairs(pairs):
+    """The dict that `--set` gives: literals of Python where they are such, else text."""
     options = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals:
-            raise ValueError(f"`--set` takes name=value. Received: --set={pair}.")
+            raise _UsageError(f"--set takes name=value. Received: --set={pair}.")
         try:
-            options[name] = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
+            options[name] = ast.literal_eval({"true": "True", "false": "False"}.get(value, value))
+        except (ValueError, SyntaxError, TypeError):
             options[name] = value
+        try:
+            json.dumps(options[name])
+        except TypeError as error:
+            raise _UsageError(
+                "--set takes numbers, text, True, False, None, and lists and dicts of them. "
+                f"Received: --set={pair}."
+            ) from error
     return options
 
 
-def _options():
-    """The arguments of `pretrain` that are flags: `inspect.Parameter` by name."""
-    parameters = inspect.signature(runs.pretrain).parameters
-    return {name: p for name, p in parameters.items() if name not in _PYTHON_ONLY}
+def _system_error(error, values):
+    """What the system refused, and which flag named that path."""
+    if error.filename is None or error.strerror is None:
+        return str(error)
+    path = pathlib.PurePath(str(error.filename))
+    flags_of = [
+        f"--{name}={value}"
+        for name, value in values.items()
+        if isinstance(value, str) and _related(pathlib.PurePath(value), path)
+    ]
+    received = f" Received: {', '.join(flags_of)}." if flags_of else ""
+    return (
+        f"{path} cannot be used: {error.strerror}.{received} Choose another path, or mend this one."
+    )
 
 
-def _help():
-    """What the docstring of `pretrain` says of each argument, by name."""
-    text = inspect.getdoc(runs.pretrain).split("\nArgs:\n")[1].split("\n\nReturns:")[0]
-    parts = re.split(r"^    (\w+): ", text, flags=re.MULTILINE)[1:]
+def _related(one, other):
+    return one.is_relative_to(other) or other.is_relative_to(one)
+
+
+def _overview():
+    """The help of the command as a whole."""
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:{width}}  {command.summary}" for name, command in COMMANDS.items()]
+    return "\n".join(
+        [
+            "keras-ssl COMMAND --flag=value ...",
+            "\nCommands:",
+            *lines,
+            "\nExample:",
+            f"  {COMMANDS['pretrain'].examples[0]}",
+            "\nkeras-ssl COMMAND --help tells the flags of a command.",
+        ]
+    )
+
+
+def _page(name):
+    """The help of one command: what it does, examples, flags by group."""
+    command = COMMANDS[name]
+    text = inspect.getdoc(command.function).split("\nArgs:\n")[0]
+    paragraphs = [" ".join(p.split()).replace("`", "") for p in text.split("\n\n") if p.strip()]
+    lines = [f"keras-ssl {name} --flag=value ..."]
+    lines += ["\n" + textwrap.fill(paragraph, _WIDTH) for paragraph in paragraphs]
+    lines += ["\nExamples:", *(f"  {example}" for example in command.examples)]
+    grouped = [argument for group in command.groups.values() for argument in group]
+    others = [argument for argument in command.arguments if argument not in grouped]
+    kinds, described = command.kinds(), _described(command.function)
+    for heading, group in {**command.groups, "Further" if grouped else "Flags": others}.items():
+        lines += [f"\n{heading}:"] if group else []
+        for argument in group:
+            text = described[argument] + (_OF_SET if kinds[argument] is dict else "")
+            lines.append(_entry(_form(argument, kinds[argument], command), text))
+    return "\n".join(lines)
+
+
+def _form(argument, kind, command):
+    """A flag as it is typed, and what holds without it."""
+    default = command.arguments[argument].default
+    if kind is dict:
+        return "--set=NAME=VALUE (may be repeated)"
+    form = f"--[no]{argument}" if kind is bool else f"--{argument}="
+    form += "" if kind is bool else "TEXT" if kind is str else "NUMBER"
+    if argument in command.needs:
+        return form + " (must be given)"
+    if default is None:
+        return form
+    return form + f" (default: {str(default).lower() if kind is bool else default})"
+
+
+def _entry(form, text):
+    margin = " " * 8
+    wrapped = textwrap.fill(
+        text.replace("`", ""),
+        _WIDTH,
+        initial_indent=margin,
+        subsequent_indent=margin,
+        break_on_hyphens=False,
+        break_long_words=False,
+    )
+    return f"  {form}\n{wrapped}"
+
+
+def _described(function):
+    """What the docstring of a function or class says of each argument, by name."""
+    _, _, text = inspect.getdoc(function).partition("\nArgs:\n")
+    parts = re.split(r"^    (\**\w+): ", text.split("\n\n")[0], flags=re.MULTILINE)[1:]
     return {name: " ".join(words.split()) for name, words in zip(parts[::2], parts[1::2])}
 
 
-def _define_flags():
-    """Flags from the signature and docstring of `pretrain`, where each option is written once."""
-    described, hints = _help(), typing.get_type_hints(runs.pretrain)
-    for name, parameter in _options().items():
-        kinds = [k for k in (hints[name], *typing.get_args(hints[name])) if k in _DEFINE]
-        define = _DEFINE[kinds[0]] if kinds else flags.DEFINE_string
-        default = None if name == "out" else parameter.default
-        define(name, default, described[name].replace("`", ""))
-    flags.DEFINE_multi_string("set", [], "Argument of the method, as name=value; may be repeated.")
-
-
-def main():
-    """Entry point of the command `keras-ssl`."""
-    _define_flags()
-    # `--help` shows docstring and flags of the main module, which for an installed command is not
-    # this file.
-    sys.modules["__main__"].__doc__ = __doc__
-    for name in (*_options(), "set"):
-        FLAGS.register_key_flag_for_module(sys.argv[0], FLAGS[name])
-    app.run(_run)
-
-
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -26,8 +26,8 @@ def export_encoder(model, path, format: str | None = None) -> pathlib.Path:
       `serving_default` being `serve`.
     - `keras`: a `.keras` file of core Keras layers (for ViT: of this library's layers too) from
       float images in [0, 1] to features.
-    - `onnx`, `litert`: the same network through Keras' own exporters, where the packages these need
-      are installed.
+    - `onnx`, `litert`: the same network through Keras' own exporters. ONNX needs the packages of
+      the extra `onnx` (on JAX, jax2onnx); LiteRT, on the TensorFlow backend, needs none.
 
     Args:
         model: an `SSLModel` or a `Backbone`.
@@ -40,7 +40,7 @@ def export_encoder(model, path, format: str | None = None) -> pathlib.Path:
 
     Raises:
         ValueError: if `format` is unknown, or `path` has the ending of another.
-        ImportError: if a package that the format needs is missing; the message names it.
+        ImportError: if a package that the format needs is missing; it says what to install.
     """
     path = pathlib.Path(path)
     format = _format(path, format)
@@ -57,7 +57,7 @@ def export_encoder(model, path, format: str | None = None) -> pathlib.Path:
         else:
             network = backbone.to_functional()
             network(keras.ops.zeros((1, *backbone.image_shape)))  # Keras exports what was called
-            network.export(partial, format=format, verbose=False)
+            _through_keras(network, partial, format)
         _remove(path)
         os.replace(partial, path)
     finally:
@@ -76,6 +76,18 @@ def _format(path, format):
             f"{path.name}, which is {by_ending!r}. Leave `format` out, or change the name."
         )
     return format or by_ending or "savedmodel"
+
+
+def _through_keras(network, path, format):
+    try:
+        network.export(path, format=format, verbose=False)
+    except ImportError as error:
+        on_jax = keras.backend.backend() == "jax"
+        package = "jax2onnx" if on_jax else "'keras-ssl[onnx]'"  # what ONNX needs; LiteRT nothing
+        raise ImportError(
+            f"`format` {format!r} needs a package that is not installed: {error}. "
+            f"Run: pip install {package}"
+        ) from error
 
 
 def copy_backbone(backbone):

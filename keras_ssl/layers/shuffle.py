@@ -78,9 +78,11 @@ def allowed_groups(networks: Sequence[keras.Model], groups: int | None) -> int |
         groups: what the user asks for; None for the default.
 
     Raises:
-        ValueError: if groups are asked for, and a network has batch normalisation that is not this
-            library's. Without being asked there is a warning.
+        ValueError: if `groups` is not positive, or groups are asked for and a network has batch
+            normalisation that is not this library's. Without being asked there is a warning.
     """
+    if groups is not None and groups < 1:
+        raise ValueError(f"`groups` must be >= 1, or None. Received: groups={groups}.")
     foreign = [
         layer.name
         for network in networks

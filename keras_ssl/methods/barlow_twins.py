@@ -49,9 +49,9 @@ class BarlowTwins(SSLModel):
     def __init__(
         self,
         backbone,
-        projector=None,
-        off_diagonal_weight=0.0051,
-        loss_scale=None,
+        projector: keras.Layer | None = None,
+        off_diagonal_weight: float = 0.0051,
+        loss_scale: float | None = None,
         **kwargs,
     ):
         super().__init__(**kwargs)

@@ -67,10 +67,10 @@ class BiGAN(SSLModel):
     def __init__(
         self,
         backbone,
-        encoder_head=None,
-        generator=None,
-        discriminator=None,
-        latent_dim=128,
+        encoder_head: keras.Layer | None = None,
+        generator: keras.Layer | None = None,
+        discriminator: keras.Layer | None = None,
+        latent_dim: int = 128,
         **kwargs,
     ):
         super().__init__(**kwargs)

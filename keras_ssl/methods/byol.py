@@ -55,7 +55,14 @@ class BYOL(SSLModel):
 
     short_run = optimizers.ShortRun(below=10_000, learning_rate=2e-3)
 
-    def __init__(self, backbone, projector=None, predictor=None, momentum=None, **kwargs):
+    def __init__(
+        self,
+        backbone,
+        projector: keras.Layer | None = None,
+        predictor: keras.Layer | None = None,
+        momentum: float | None = None,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         self.backbone = backbones.adopt(backbone)
         hidden, norm = (1024, "plain") if is_small(self.image_shape) else (4096, None)

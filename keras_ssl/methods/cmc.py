@@ -68,13 +68,13 @@ class CMC(SSLModel):
     def __init__(
         self,
         backbone,
-        num_images,
-        projectors=None,
-        graph="full",
-        dim=128,
-        temperature=None,
-        num_negatives=None,
-        bank_momentum=0.5,
+        num_images: int,
+        projectors: list[keras.Layer] | None = None,
+        graph: str = "full",
+        dim: int = 128,
+        temperature: float | None = None,
+        num_negatives: int | None = None,
+        bank_momentum: float = 0.5,
         **kwargs,
     ):
         super().__init__(**kwargs)

@@ -1,12 +1,31 @@
 """Methods by name, with their papers' defaults."""
 
 import inspect
+import numbers
+import re
+import types
+import typing
+
+import keras
 
 from keras_ssl import backbones
 from keras_ssl.methods import METHODS
 from keras_ssl.ops.names import near
 
 DEFAULT_BACKBONE = "resnet18"
+_NETWORKS = {  # what `create` gives a constructor itself, and where it comes from
+    "backbone": "Give it beside the method, in the shell as --backbone.",
+    "input_shape": "It follows from the images and `image_size`.",
+}
+_TYPES = {
+    bool: (bool, "True or False"),
+    int: (numbers.Integral, "a whole number"),
+    float: (numbers.Real, "a number"),
+    str: (str, "text"),
+    keras.Layer: (keras.Layer, "a Keras layer or model (which Python alone can give)"),
+    list[keras.Layer]: ((list, tuple), "a list of Keras models (which Python alone can give)"),
+    types.NoneType: (types.NoneType, "None"),
+}
 
 
 def create(name, input_shape=(224, 224, 3), backbone=None, **options):
@@ -24,31 +43,81 @@ def create(name, input_shape=(224, 224, 3), backbone=None, **options):
         The method, a `keras_ssl.SSLModel`.
 
     Raises:
-        ValueError: if the name or an option is unknown (the message names the near ones), or a
-            backbone is given to a method with a network of its own.
+        ValueError: if the name or an option is unknown (the message names the near ones), an option
+            is of another type than the constructor's annotation says, or a backbone is given to a
+            method with a network of its own.
 
     Example:
         >>> model = keras_ssl.create("simclr", input_shape=(32, 32, 3), backbone="small_conv")
     """
     method = find(name)
-    known = arguments(method)
-    for option in options:
-        if option not in known:
-            raise ValueError(f"{method.__name__} has no argument {option!r}." + near(option, known))
+    check_options(method, options)
     if keeps_images(method) and "num_images" not in options:
         raise ValueError(
             f"{method.__name__} keeps state of every image: `num_images`, the number of images of "
             f"the data, must be given. Received: {sorted(options)}. Call "
             f"create({name!r}, ..., num_images=50_000), for instance."
         )
-    if "backbone" in known:
-        return method(backbones.get(backbone or DEFAULT_BACKBONE, input_shape), **options)
+    if "backbone" in arguments(method):
+        network = backbones.get(backbone or DEFAULT_BACKBONE, input_shape)
+        return _construct(method, network, options)
     if backbone is not None:
         raise ValueError(
             f"{method.__name__} brings its own network and takes no `backbone`. Received: "
             f"backbone={backbone!r}. Leave it out."
         )
-    return method(tuple(input_shape), **options)
+    return _construct(method, tuple(input_shape), options)
+
+
+def _construct(method, network, options):
+    try:
+        return method(network, **options)
+    except ValueError as error:
+        # A layer's message names its own arguments, such as the size of a queue.
+        if not options or any(re.search(rf"\b{name}\b", str(error)) for name in options):
+            raise
+        given = ", ".join(f"{name}={value!r}" for name, value in options.items())
+        raise ValueError(
+            f"{method.__name__} refuses an option. Received: {given}. {error}"
+        ) from error
+
+
+def check_options(method, options):
+    """Raise a ValueError for an option that the class `method` does not take, or of a wrong type.
+
+    `create` calls it; so can whoever has the options before the images. Arguments of other
+    annotations than those in `_TYPES` take anything.
+    """
+    known = options_of(method)
+    for option, value in options.items():
+        if option in _NETWORKS:
+            raise ValueError(
+                f"`{option}` is not an option of the method. Received: {option}={value!r}. "
+                + _NETWORKS[option]
+            )
+        if option not in known:
+            raise ValueError(f"{method.__name__} has no argument {option!r}." + near(option, known))
+        hint = known[option].annotation
+        kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+        if all(kind in _TYPES for kind in kinds) and not any(_fits(value, k) for k in kinds):
+            raise ValueError(
+                f"`{option}` of {method.__name__} must be "
+                f"{' or '.join(_TYPES[kind][1] for kind in kinds)}. Received: {option}={value!r}. "
+                "Change it, or leave it out for the default."
+            )
+
+
+def options_of(method):
+    """What the constructor of `method` takes besides its network: `inspect.Parameter` by name."""
+    parameters = inspect.signature(method.__init__).parameters
+    return {name: parameters[name] for name in arguments(method) if name not in _NETWORKS}
+
+
+def _fits(value, kind):
+    if isinstance(value, bool) and kind in (int, float):  # Python counts True among the integers
+        return False
+    parts = value if kind == list[keras.Layer] and isinstance(value, (list, tuple)) else ()
+    return isinstance(value, _TYPES[kind][0]) and all(_fits(part, keras.Layer) for part in parts)
 
 
 def find(name):

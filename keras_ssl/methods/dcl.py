@@ -47,7 +47,14 @@ class DCL(SSLModel):
 
     short_run = optimizers.ShortRun(below=10_000, learning_rate=3e-3)
 
-    def __init__(self, backbone, projector=None, temperature=0.1, sigma=None, **kwargs):
+    def __init__(
+        self,
+        backbone,
+        projector: keras.Layer | None = None,
+        temperature: float = 0.1,
+        sigma: float | None = None,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         if not temperature > 0 or (sigma is not None and not sigma > 0):
             raise ValueError(

@@ -64,14 +64,14 @@ class InfoMin(SSLModel):
     def __init__(
         self,
         backbone,
-        projector=None,
-        jigsaw_projector=None,
-        grid=None,
-        weight=0.5,
-        temperature=0.15,
-        queue_size=None,
-        momentum=0.999,
-        groups=None,
+        projector: keras.Layer | None = None,
+        jigsaw_projector: keras.Layer | None = None,
+        grid: int | None = None,
+        weight: float = 0.5,
+        temperature: float = 0.15,
+        queue_size: int | None = None,
+        momentum: float = 0.999,
+        groups: int | None = None,
         **kwargs,
     ):
         super().__init__(**kwargs)

@@ -59,13 +59,13 @@ class InstDisc(SSLModel):
     def __init__(
         self,
         backbone,
-        num_images,
-        projector=None,
-        dim=128,
-        temperature=None,
-        num_negatives=None,
-        bank_momentum=0.5,
-        prox_weight=0.0,
+        num_images: int,
+        projector: keras.Layer | None = None,
+        dim: int = 128,
+        temperature: float | None = None,
+        num_negatives: int | None = None,
+        bank_momentum: float = 0.5,
+        prox_weight: float = 0.0,
         **kwargs,
     ):
         super().__init__(**kwargs)

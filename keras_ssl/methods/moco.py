@@ -61,12 +61,12 @@ class MoCo(SSLModel):
     def __init__(
         self,
         backbone,
-        projector=None,
-        temperature=None,
-        queue_size=None,
-        momentum=None,
-        groups=None,
-        version=2,
+        projector: keras.Layer | None = None,
+        temperature: float | None = None,
+        queue_size: int | None = None,
+        momentum: float | None = None,
+        groups: int | None = None,
+        version: int = 2,
         **kwargs,
     ):
         super().__init__(**kwargs)

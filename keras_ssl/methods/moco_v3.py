@@ -72,10 +72,10 @@ class MoCoV3(SSLModel):
     def __init__(
         self,
         backbone,
-        projector=None,
-        predictor=None,
-        temperature=None,
-        momentum=None,
+        projector: keras.Layer | None = None,
+        predictor: keras.Layer | None = None,
+        temperature: float | None = None,
+        momentum: float | None = None,
         **kwargs,
     ):
         super().__init__(**kwargs)

@@ -54,10 +54,10 @@ class NNCLR(SSLModel):
     def __init__(
         self,
         backbone,
-        projector=None,
-        predictor=None,
-        temperature=None,
-        queue_size=None,
+        projector: keras.Layer | None = None,
+        predictor: keras.Layer | None = None,
+        temperature: float | None = None,
+        queue_size: int | None = None,
         **kwargs,
     ):
         super().__init__(**kwargs)

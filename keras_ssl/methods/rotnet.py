@@ -44,7 +44,7 @@ class RotNet(SSLModel):
     batch_keys = ("views", "rotations")
     short_run = optimizers.ShortRun(below=10_000, learning_rate=2e-3)
 
-    def __init__(self, backbone, head=None, **kwargs):
+    def __init__(self, backbone, head: keras.Layer | None = None, **kwargs):
         super().__init__(**kwargs)
         self.backbone = backbones.adopt(backbone)
         self.head = head or heads.mlp(

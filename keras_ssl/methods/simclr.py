@@ -54,7 +54,14 @@ class SimCLR(SSLModel):
 
     short_run = optimizers.ShortRun(below=10_000, learning_rate=3e-3)
 
-    def __init__(self, backbone, projector=None, temperature=None, version=1, **kwargs):
+    def __init__(
+        self,
+        backbone,
+        projector: keras.Layer | None = None,
+        temperature: float | None = None,
+        version: int = 1,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         if version not in (1, 2):
             raise ValueError(f"`version` must be 1 or 2. Received: version={version}.")

@@ -50,11 +50,11 @@ class SimSiam(SSLModel):
     def __init__(
         self,
         backbone,
-        projector=None,
-        predictor=None,
-        use_predictor=True,
-        stop_gradient=True,
-        symmetric=True,
+        projector: keras.Layer | None = None,
+        predictor: keras.Layer | None = None,
+        use_predictor: bool = True,
+        stop_gradient: bool = True,
+        symmetric: bool = True,
         **kwargs,
     ):
         super().__init__(**kwargs)

@@ -48,7 +48,9 @@ class SupCon(SSLModel):
     batch_keys = ("views", "label")
     short_run = optimizers.ShortRun(below=10_000, learning_rate=2e-3)
 
-    def __init__(self, backbone, projector=None, temperature=0.1, **kwargs):
+    def __init__(
+        self, backbone, projector: keras.Layer | None = None, temperature: float = 0.1, **kwargs
+    ):
         super().__init__(**kwargs)
         if not temperature > 0:
             raise ValueError(

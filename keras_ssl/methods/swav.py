@@ -67,14 +67,14 @@ class SwAV(SSLModel):
     def __init__(
         self,
         backbone,
-        projector=None,
-        num_prototypes=None,
-        temperature=None,
-        epsilon=0.05,
-        iterations=3,
-        freeze_epochs=1,
-        queue_size=None,
-        queue_start=15,
+        projector: keras.Layer | None = None,
+        num_prototypes: int | None = None,
+        temperature: float | None = None,
+        epsilon: float = 0.05,
+        iterations: int = 3,
+        freeze_epochs: float = 1,
+        queue_size: int | None = None,
+        queue_start: float = 15,
         **kwargs,
     ):
         super().__init__(**kwargs)

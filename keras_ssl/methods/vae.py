@@ -69,11 +69,11 @@ class VAE(SSLModel):
     def __init__(
         self,
         backbone,
-        posterior_head=None,
-        decoder=None,
-        latent_dim=128,
-        likelihood="discretized_logistic",
-        beta=1.0,
+        posterior_head: keras.Layer | None = None,
+        decoder: keras.Layer | None = None,
+        latent_dim: int = 128,
+        likelihood: str = "discretized_logistic",
+        beta: float = 1.0,
         **kwargs,
     ):
         super().__init__(**kwargs)

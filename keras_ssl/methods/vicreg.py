@@ -51,10 +51,10 @@ class VICReg(SSLModel):
     def __init__(
         self,
         backbone,
-        projector=None,
-        invariance_weight=25.0,
-        variance_weight=25.0,
-        covariance_weight=1.0,
+        projector: keras.Layer | None = None,
+        invariance_weight: float = 25.0,
+        variance_weight: float = 25.0,
+        covariance_weight: float = 1.0,
         **kwargs,
     ):
         super().__init__(**kwargs)

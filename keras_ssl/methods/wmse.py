@@ -45,7 +45,13 @@ class WMSE(SSLModel):
     """
 
     def __init__(
-        self, backbone, projector=None, slice_size=None, iterations=1, num_views=2, **kwargs
+        self,
+        backbone,
+        projector: keras.Layer | None = None,
+        slice_size: int | None = None,
+        iterations: int = 1,
+        num_views: int = 2,
+        **kwargs,
     ):
         super().__init__(**kwargs)
         if iterations < 1 or num_views < 2:

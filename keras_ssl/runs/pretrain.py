@@ -128,6 +128,7 @@ def pretrain(
     )
     strategy = distribute.resolve(strategy)  # first: several processes must be set up before all
     cls, options = methods.find(method), method_options or {}
+    methods.check_options(cls, options)  # before images are read
     reason = None if cls.half_precision else f"{cls.__name__} learns worse in bfloat16"
     if distribute.is_multi_worker(strategy):  # of machines that may differ
         reason = "several processes train together"

@@ -54,7 +54,7 @@ def test_loss_does_not_depend_on_the_order_of_views_or_images():
     v1, v2 = b["views"]
     order = np.random.default_rng(0).permutation(16)
     permuted = {"views": (tf.gather(v2, order), tf.gather(v1, order))}
-    assert loss_of(model, permuted) == pytest.approx(loss_of(model, b), rel=1e-5)
+    assert loss_of(model, permuted) == pytest.approx(loss_of(model, b), abs=1e-6)  # of cosines
 
 
 def test_equal_views_without_predictor_have_loss_minus_one():

@@ -265,15 +265,6 @@ def test_public_names():
     assert all(hasattr(keras_ssl, name) for name in keras_ssl.__all__)
 
 
-def test_readme_example(tmp_path, monkeypatch):
-    readme = pathlib.Path(__file__).parents[2] / "README.md"
-    example = readme.read_text().split("```python\n")[1].split("```")[0]
-    monkeypatch.chdir(tmp_path)
-    assert example.count("\n") <= 8
-    exec(compile(example, "README.md", "exec"), {})
-    assert (tmp_path / "encoder" / "saved_model.pb").exists()
-
-
 def test_methods_with_a_bank_are_told_the_number_of_images(tmp_path):
     options = {"epochs": 1, "batch_size": 16, "backbone": "small_conv", "verbose": 0}
     run = keras_ssl.pretrain("instdisc", images(32), tmp_path / "run", monitor=False, **options)
