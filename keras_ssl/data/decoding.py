@@ -112,14 +112,10 @@ def _decoded(path: tf.Tensor, channels: int, dtype: str, max_pixels: int) -> tf.
 
     def inspected() -> tf.Tensor:
         number = _call(lambda content: _inspect(content, max_pixels), content, "int64")
-        number.set_shape(())
         with tf.control_dependencies([number]):
             image = decoded()
-        image = tf.cond(number >= 5, lambda: tf.transpose(image, (1, 0, 2)), lambda: image)
-        for axis, numbers in ((1, (2, 3, 6, 7)), (0, (3, 4, 7, 8))):
-            flips = tf.reduce_any(number == tf.constant(numbers, tf.int64))
-            image = tf.cond(flips, lambda x=image, a=axis: tf.reverse(x, [a]), lambda x=image: x)
-        return image
+        turned = tf.numpy_function(_turned, [image, number], image.dtype)
+        return tf.ensure_shape(turned, image.shape)
 
     # Whatever each image costs here shows: a small one is decoded in 80 microseconds. So one
     # pattern tells the files for which there is nothing to do; Python looks at the others.
@@ -158,6 +154,13 @@ def _inspect(content: bytes, max_pixels: int) -> np.int64:
         except Exception:  # damaged Exif data raise errors of many kinds, and cost no pixel
             number = 1
     return np.int64(number if number in range(1, 9) else 1)
+
+
+def _turned(image: np.ndarray, number: np.int64) -> np.ndarray:
+    """An image turned upright from Exif orientation `number`."""
+    image = image.transpose(1, 0, 2) if number >= 5 else image
+    image = image[:, ::-1] if number in (2, 3, 6, 7) else image
+    return np.ascontiguousarray(image[::-1] if number in (3, 4, 7, 8) else image)
 
 
 def _converted(path: tf.Tensor, channels: int, dtype: str, max_pixels: int) -> tf.Tensor:

@@ -129,7 +129,7 @@ def test_ordinary_files_are_read_without_python(tmp_path, monkeypatch, ending, o
         raise ValueError("asked")
 
     for number in range(3):
-        save(tmp_path / f"{number}.{ending}", pixels_of(number)[..., 0 if grey else ...], **options)
+        save(tmp_path / f"{number}.{ending}", pixels_of(number, (16, 16, 3)[: 3 - grey]), **options)
     monkeypatch.setattr("keras_ssl.data.decoding._inspect", never)
     assert len(images(data.from_folder(tmp_path))) == 3
     with pytest.raises(ValueError, match="asked"):  # of files whose header says 256 pixels
