@@ -169,7 +169,7 @@ class Trainer(Step):
 
     def compile_from_config(self, config):
         """Compile as `get_compile_config` says, and make the optimizer's variables."""
-        super().compile_from_config(config)
+        self.compile(**keras.saving.deserialize_keras_object(config))
         self.build_optimizer()
 
     @property
