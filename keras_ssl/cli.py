@@ -7,6 +7,7 @@ A command is a function in `COMMANDS`: its signature makes the flags, its docstr
 
 import ast
 import dataclasses
+import functools
 import inspect
 import json
 import pathlib
@@ -85,6 +86,11 @@ class Command:
         return found
 
 
+@functools.wraps(runs.pretrain)
+def _pretrain(method, **settings):
+    runs.pretrain(method, **settings)
+
+
 def _methods(method: str | None = None):
     """List the methods, or the options of one, which `pretrain` takes as --set=NAME=VALUE.
 
@@ -105,7 +111,7 @@ def _methods(method: str | None = None):
 
 COMMANDS = {
     "pretrain": Command(
-        runs.pretrain,
+        _pretrain,
         examples=(
             "keras-ssl pretrain --method=simclr --data=path/to/images --out=runs/1",
             "keras-ssl pretrain --data=shapes --backbone=small_conv --epochs=3 --out=runs/shapes",

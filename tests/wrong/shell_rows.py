@@ -16,7 +16,7 @@ import pytest
 from table import Row
 from toys import images, tiny_backbone
 
-from keras_ssl import cli, methods, runs
+from keras_ssl import cli, data, methods, runs
 from keras_ssl.export import export_encoder
 from keras_ssl.methods import create
 
@@ -30,17 +30,22 @@ def shell(*words):
 
 
 def fails(code, words, *says, run=None):
-    """A row: these words end with `code` and one line that says so; `run` is in runs' place."""
+    """A row: these words end with `code` and one line that says so, before images are read.
+
+    `run` is in the place of `pretrain`.
+    """
 
     def do(folder):
         given = [word.replace("OUT", str(folder / "run")) for word in words]
-        with mock.patch.object(runs, "pretrain", run or mock.Mock()) as pretrain:
+        with (
+            mock.patch.object(runs, "pretrain", run or runs.pretrain),
+            mock.patch.object(data, "splits", side_effect=AssertionError("images were read")),
+        ):
             found, out, err = shell(*given)
         assert found == code, err
         assert re.fullmatch(r"keras-ssl: [^\n]+\n", err) and not out, err
         missing = [part for part in says if part not in err]
         assert not missing, f"{missing} not in: {err}"
-        assert run or not pretrain.called
         assert not list(folder.iterdir())
 
     return do
@@ -130,7 +135,7 @@ def unusable(out, *says, do=lambda folder: None):
 def read_only(folder):
     refused = PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder / "run"))
     with mock.patch.object(pathlib.Path, "mkdir", side_effect=refused):
-        unusable("run/1", "Permission denied", f"Received: --out={folder}/run/1")(folder)
+        unusable("run/1", "Permission denied", f"Received: {folder}/run/1")(folder)
 
 
 def onnx_without_its_packages(folder):
