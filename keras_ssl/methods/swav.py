@@ -41,7 +41,8 @@ class SwAV(SSLModel):
             must take all sizes that the views have.
         projector: `keras.Model` from features to embeddings; by default Dense 2048, batch
             normalisation, ReLU, Dense 128.
-        num_prototypes: K, >= 2; by default 3000, and 64 below 64 px, where there is no queue.
+        num_prototypes: K, >= 2; by default 3000, and 512 below 64 px, where there is no queue: at
+            a temperature of 0.2 codes that spread an image over several prototypes serve.
         temperature: t, > 0; by default 0.1, and 0.2 below 64 px.
         epsilon: divides the scores of the codes, > 0; see `keras_ssl.ops.sinkhorn`.
         iterations: of Sinkhorn, >= 1.
@@ -88,7 +89,7 @@ class SwAV(SSLModel):
         )
         small = is_small(self.image_shape)
         if num_prototypes is None:
-            num_prototypes = 64 if small else 3000
+            num_prototypes = 512 if small else 3000
         if temperature is None:
             temperature = 0.2 if small else 0.1
         if queue_size is None:

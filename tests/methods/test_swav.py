@@ -264,7 +264,7 @@ def test_a_batch_as_large_as_the_queue_goes_without():
 
 def test_defaults_follow_the_size_of_the_images():
     small = SwAV(tiny_backbone())
-    assert (small.num_prototypes, small.temperature, small.queues) == (64, 0.2, [])
+    assert (small.num_prototypes, small.temperature, small.queues) == (512, 0.2, [])
     large = SwAV(tiny_backbone((96, 96, 3)))
     assert (large.num_prototypes, large.queue_size, large.queue_start) == (3000, 3840, 15)
     assert large.temperature == 0.1
