@@ -4,7 +4,8 @@ Caron, Misra, Mairal, Goyal, Bojanowski, Joulin 2020, https://arxiv.org/abs/2006
 and 4, appendix A). Departures from the authors' code: prototypes are normalised after each step in
 the place of before it, and when they are made, so that every forward pass sees the same unit rows;
 the queue holds the embeddings of all devices, the same on each, and not a part on each; while
-prototypes are frozen they get a gradient of zero, which the normalisation makes the same as none.
+prototypes are frozen they get a gradient of zero, which the normalisation makes the same as none;
+below 64 px batch normalisation ends the projector.
 """
 
 import keras
@@ -40,9 +41,9 @@ class SwAV(SSLModel):
         backbone: a `keras_ssl.backbones.Backbone`, or any image `keras.Model`, which is adopted. It
             must take all sizes that the views have.
         projector: `keras.Model` from features to embeddings; by default Dense 2048, batch
-            normalisation, ReLU, Dense 128.
-        num_prototypes: K, >= 2; by default 3000, and 512 below 64 px, where there is no queue: at
-            a temperature of 0.2 codes that spread an image over several prototypes serve.
+            normalisation, ReLU, Dense 128; below 64 px, batch normalisation without gain and offset
+            after that, as otherwise all embeddings point one way for hundreds of steps.
+        num_prototypes: K, >= 2; by default 3000, and 64 below 64 px, where there is no queue.
         temperature: t, > 0; by default 0.1, and 0.2 below 64 px.
         epsilon: divides the scores of the codes, > 0; see `keras_ssl.ops.sinkhorn`.
         iterations: of Sinkhorn, >= 1.
@@ -80,16 +81,16 @@ class SwAV(SSLModel):
     ):
         super().__init__(**kwargs)
         self.backbone = backbones.adopt(backbone)
+        small = is_small(self.image_shape)
         self.projector = projector or heads.mlp(
             self.backbone.feature_dim,
             (2048, 128),
-            output_norm=None,
+            output_norm="plain" if small else None,
             use_bias=True,
             kernel_initializer=heads.pytorch_uniform(),
         )
-        small = is_small(self.image_shape)
         if num_prototypes is None:
-            num_prototypes = 512 if small else 3000
+            num_prototypes = 64 if small else 3000
         if temperature is None:
             temperature = 0.2 if small else 0.1
         if queue_size is None:

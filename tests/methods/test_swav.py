@@ -264,7 +264,7 @@ def test_a_batch_as_large_as_the_queue_goes_without():
 
 def test_defaults_follow_the_size_of_the_images():
     small = SwAV(tiny_backbone())
-    assert (small.num_prototypes, small.temperature, small.queues) == (512, 0.2, [])
+    assert (small.num_prototypes, small.temperature, small.queues) == (64, 0.2, [])
     large = SwAV(tiny_backbone((96, 96, 3)))
     assert (large.num_prototypes, large.queue_size, large.queue_start) == (3000, 3840, 15)
     assert large.temperature == 0.1
@@ -327,7 +327,7 @@ def test_learns_clusters():
     model.compile(keras.optimizers.Adam(0.01))
     stream = data.stream(data.load(x), flips, 32, seed=0)
     history = model.fit(stream, epochs=5, steps_per_epoch=10, verbose=0).history["loss"]
-    assert history[-1] < history[0] - 0.3
+    assert history[-1] < 0.1 < history[0]  # of log 4 = 1.39
     best = np.argmax(model.embed(x) @ np.array(model.prototypes).T, axis=1)
     table = np.array([np.bincount(best[labels == k], minlength=4) for k in range(4)])
     assert table.max(axis=1).sum() >= 60 and len(set(table.argmax(axis=1))) == 4
