@@ -12,7 +12,8 @@ optimizer settings), the authors on ImageNet 72.1 % after 100 epochs of 4096 ima
 72.7 % after 200 of 256.
 
 Departures from the paper: `cifar10_small` is a small budget of our own, with the method's defaults.
-On CIFAR-10 there are two views of one size, 64 prototypes, a temperature of 0.2 and normalised embeddings.
+On CIFAR-10 there are two views of one size, 64 prototypes, a temperature of 0.2 and
+batch-normalised embeddings.
 """
 
 from keras_ssl import SwAV
