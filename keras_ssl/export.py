@@ -46,7 +46,7 @@ def export_encoder(model, path, format: str | None = None) -> pathlib.Path:
     format = _format(path, format)
     backbone = copy_backbone(getattr(model, "backbone", model))
     partial = path.with_name(f".partial-{path.name}")
-    _remove(partial)
+    remove(partial)
     partial.parent.mkdir(parents=True, exist_ok=True)
     try:
         if format == "savedmodel":
@@ -58,10 +58,10 @@ def export_encoder(model, path, format: str | None = None) -> pathlib.Path:
             network = backbone.to_functional()
             network(keras.ops.zeros((1, *backbone.image_shape)))  # Keras exports what was called
             _through_keras(network, partial, format)
-        _remove(path)
+        remove(path)
         os.replace(partial, path)
     finally:
-        _remove(partial)
+        remove(partial)
     return path
 
 
@@ -145,7 +145,8 @@ def _write_saved_model(backbone, path):
     archive.write_out(str(path), verbose=False)
 
 
-def _remove(path):
+def remove(path):
+    """Remove a file or a folder, if there is one."""
     if path.is_dir():
         shutil.rmtree(path)
     else:

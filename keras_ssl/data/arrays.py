@@ -10,9 +10,8 @@ import tensorflow as tf
 
 from keras_ssl.data import fingerprints
 from keras_ssl.data.indexed import IndexedSource
-from keras_ssl.data.layout import check_channels_last
+from keras_ssl.data.layout import SLACK, check_channels_last
 
-_SLACK = 1e-3  # by which a resized float image may leave [0, 1]; cut off
 _CHUNK = 1024
 _NPZ_KEYS = {
     "train": (("images", "labels"), ("x_train", "y_train")),
@@ -144,7 +143,7 @@ def _checked_floats(images: np.ndarray, name: str) -> np.ndarray:
             f"Images must be finite. Received: NaN or infinity in {name}. "
             "Find them with np.where(~np.isfinite(images))."
         )
-    if low < -_SLACK or high > 1 + _SLACK:
+    if low < -SLACK or high > 1 + SLACK:
         raise ValueError(
             f"Float images must lie in [0, 1]. Received: {name} from {low:.6g} to {high:.6g}. "
             "Divide images in 0 to 255 by 255, undo a normalisation, or pass uint8."

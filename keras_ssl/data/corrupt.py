@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from absl import logging
 
-_NAMED = 5  # files an error names
+from keras_ssl.ops.names import some
 
 
 class CorruptFiles:
@@ -56,10 +56,10 @@ class CorruptFiles:
             return np.int64(found)
 
     def _message(self, found: int, size: int) -> str:
-        named = [f"\n  {name}: {reason}" for name, reason in self.reasons.items()][:_NAMED]
-        more = f"\n  and {found - _NAMED} more" if found > _NAMED else ""
+        named = [f"{name}: {reason}" for name, reason in self.reasons.items()]
         return (
             f"{found} of {size} image files cannot be read, more than "
-            f"max_corrupt_fraction={self._max_fraction} allows:{''.join(named)}{more}\n"
+            f"max_corrupt_fraction={self._max_fraction} allows:\n  "
+            f"{some(named, separator=chr(10) + '  ')}\n"
             "Repair or remove them, or allow more with max_corrupt_fraction."
         )

@@ -11,11 +11,11 @@ from absl import logging
 from keras_ssl.data import decoding, errors, fingerprints
 from keras_ssl.data.corrupt import CorruptFiles
 from keras_ssl.data.indexed import IndexedSource
+from keras_ssl.ops.names import some
 
 CORRUPT = 0.1  # default of `max_corrupt_fraction`
 PIXELS = 100_000_000  # default of `max_pixels`
 _SAMPLE = 64  # files inspected when the source is made
-_NAMED = 5  # files and folders that a message names
 _SPLITS = {"train", "training", "val", "valid", "validation", "test"}
 
 
@@ -125,7 +125,7 @@ def _image_files(root: pathlib.Path) -> list[str]:
                     else:
                         skipped.append(f"{path} (no regular file)")
     if skipped:
-        logging.warning("Skipped in %s: %s.", root, _some([repr(name) for name in skipped]))
+        logging.warning("Skipped in %s: %s.", root, some([repr(name) for name in skipped]))
     _check_names(files, root)
     return sorted(files)
 
@@ -143,7 +143,7 @@ def _check_names(files: list[str], root: pathlib.Path) -> None:
     wrong = [file for file in files if not _is_text(os.path.join(root, file))]
     if wrong:
         raise ValueError(
-            f"Names of files and folders must be UTF-8. Received: {_some(list(map(repr, wrong)))} "
+            f"Names of files and folders must be UTF-8. Received: {some(list(map(repr, wrong)))} "
             f"in {str(root)!r}. Rename them (for instance with `convmv -r -f latin1 -t utf8 "
             "--notest FOLDER`), or remove them."
         )
@@ -155,10 +155,6 @@ def _is_text(name: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _some(words: list[str]) -> str:
-    return ", ".join(words[:_NAMED]) + (f" and {n} more" if (n := len(words) - _NAMED) > 0 else "")
 
 
 def _labels(files: list[str]) -> tuple[np.ndarray | None, list[str] | None]:
@@ -218,7 +214,7 @@ def _typical_size(read, sample: np.ndarray, corrupt: CorruptFiles) -> tuple[int,
     if not shapes:
         raise ValueError(
             f"None of {len(sample)} sampled image files can be read: "
-            f"{_some([f'{name}: {reason}' for name, reason in corrupt.reasons.items()])}. "
+            f"{some([f'{name}: {reason}' for name, reason in corrupt.reasons.items()])}. "
             "Repair or remove them."
         )
     height, width = np.median([shape[:2] for _, shape in shapes], axis=0)

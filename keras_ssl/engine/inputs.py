@@ -13,6 +13,10 @@ from keras_ssl.engine import optimizer
 from keras_ssl.layers.queue import Queue
 
 DEFAULT_BATCH = 256
+_OWN_BATCHES = (
+    "To make ready batches yourself: dataset = keras_ssl.data.stream(keras_ssl.data.load(images), "
+    "model.default_views((height, width)), batch_size, seed=0)."
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -205,8 +209,7 @@ def check_batch(model, batch):
         received = sorted(batch) if isinstance(batch, dict) else type(batch).__name__
         raise ValueError(
             f"A batch of {type(model).__name__} is a dict with the keys {list(model.batch_keys)}. "
-            f"Received: {received}. Take it from keras_ssl.data.stream(source, "
-            "model.default_views((height, width)), batch_size, seed=0)."
+            f"Received: {received}. {_OWN_BATCHES}"
         )
 
 
@@ -214,7 +217,5 @@ def _needs(model, received):
     return (
         f"{type(model).__name__} trains on images (an array, a tf.data.Dataset of images or of "
         "(image, label), a folder's path, a data set's name) or on ready batches, dicts with "
-        f"the keys {list(model.batch_keys)}. {received} To make ready batches yourself: "
-        "dataset = keras_ssl.data.stream(keras_ssl.data.load(images), model.default_views((height, "
-        "width)), batch_size, seed=0)."
+        f"the keys {list(model.batch_keys)}. {received} {_OWN_BATCHES}"
     )

@@ -3,8 +3,8 @@
 Grill, Strub, Altche, Tallec, Richemond et al. 2020, https://arxiv.org/abs/2006.07733 (section 3).
 Departures from the authors' code: the teacher starts equal to the student (theirs
 has its own random weights); no bias before batch normalisation, which would subtract it; below 64
-px projections are batch-normalised, as those of MoCo v3 and SimSiam, without which short runs learn
-half as much.
+px projections are batch-normalised, as those of MoCo v3 and SimSiam, with which short runs learn
+more.
 """
 
 import keras

@@ -4,8 +4,8 @@ Tian, Krishnan, Isola 2019, https://arxiv.org/abs/1906.05849 (sections 3 and 4.1
 the authors' code: any number of channel groups (theirs: L and ab); every encoder takes all
 channels, of which those that are not its own are zero and get no gradient, so that any backbone
 serves; the negatives of a step are drawn once and shared by the batch, as a function of the step;
-rows of the banks are unit vectors from the start; below 64 px embeddings are batch-normalised:
-without it they all point one way for the first hundreds of steps.
+rows of the banks are unit vectors from the start; below 64 px embeddings are batch-normalised,
+with which short runs learn more.
 """
 
 import keras

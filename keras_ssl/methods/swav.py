@@ -5,7 +5,7 @@ and 4, appendix A). Departures from the authors' code: prototypes are normalised
 the place of before it, and when they are made, so that every forward pass sees the same unit rows;
 the queue holds the embeddings of all devices, the same on each, and not a part on each; while
 prototypes are frozen they get a gradient of zero, which the normalisation makes the same as none;
-below 64 px batch normalisation ends the projector.
+below 64 px batch normalisation ends the projector, with which short runs learn more.
 """
 
 import keras
@@ -42,7 +42,7 @@ class SwAV(SSLModel):
             must take all sizes that the views have.
         projector: `keras.Model` from features to embeddings; by default Dense 2048, batch
             normalisation, ReLU, Dense 128; below 64 px, batch normalisation without gain and offset
-            after that, as otherwise all embeddings point one way for hundreds of steps.
+            after that.
         num_prototypes: K, >= 2; by default 3000, and 64 below 64 px, where there is no queue.
         temperature: t, > 0; by default 0.1, and 0.2 below 64 px.
         epsilon: divides the scores of the codes, > 0; see `keras_ssl.ops.sinkhorn`.

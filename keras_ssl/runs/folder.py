@@ -28,6 +28,7 @@ import h5py
 import keras
 
 from keras_ssl.callbacks.divergence import DivergenceGuard
+from keras_ssl.export import remove
 
 try:
     import fcntl
@@ -132,7 +133,7 @@ class RunFolder:
             _save_weights(model, partial / _STATE)
             (partial / _ROWS).write_text(json.dumps(self.rows))
             (partial / _CHECKSUMS).write_text(json.dumps(_checksums(partial)))
-            _remove(target)
+            remove(target)
             os.replace(partial, target)
             self._intact[epoch] = True
             self._write_metrics()
@@ -179,7 +180,6 @@ class RunFolder:
                 f"{self.path}, which holds other files. Choose another."
             )
         self.path.mkdir(parents=True, exist_ok=True)
-        _check_writable(self.path)
         self._lock = open(self.path / ".lock", "w")
         try:
             if fcntl:
@@ -326,16 +326,7 @@ def write_atomically(path: pathlib.Path, text: str) -> None:
 
 
 # Files that a start may leave behind before there is a record.
-_OURS = (".lock", ".config.json.partial", ".partial-test")
-
-
-def _check_writable(folder):
-    """Raise OSError unless a small file can be written in `folder`."""
-    probe = folder / ".partial-test"
-    try:
-        probe.write_bytes(b"\0" * 4096)
-    finally:
-        probe.unlink(missing_ok=True)
+_OURS = (".lock", ".config.json.partial")
 
 
 def _save_weights(model, path):
@@ -404,13 +395,6 @@ def _differences(known, asked):
 def _times(config):
     images = config.get("images")
     return images.get("times") if isinstance(images, dict) else None
-
-
-def _remove(path):
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def _name(epoch: int) -> str:

@@ -12,14 +12,16 @@ import keras_ssl
 from keras_ssl import data as data_module
 from keras_ssl import distribute, evaluation, optimizers, report
 from keras_ssl.callbacks import CollapseMonitor, TensorBoardScalars
+from keras_ssl.data.folder import CORRUPT, PIXELS
 from keras_ssl.engine import SSLModel, inputs
 from keras_ssl.engine import optimizer as frame
 from keras_ssl.export import copy_backbone, export_encoder
 from keras_ssl.methods import create as methods
+from keras_ssl.ops.names import some
 from keras_ssl.runs import figures, precisions, watch
 from keras_ssl.runs.folder import Recorder, RunFolder, guard, recorded
 
-_NAMED = 5  # unreadable files that the table names
+_NAMES = ("name", "seed")  # settings of layers that differ from process to process
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,8 +58,8 @@ def pretrain(
     test: Any = None,
     data_dir: Any = None,
     download: bool = False,
-    max_corrupt_fraction: float = 0.1,
-    max_pixels: int = 100_000_000,
+    max_corrupt_fraction: float = CORRUPT,
+    max_pixels: int = PIXELS,
     precision: str = "auto",
     optimizer: str = "auto",
     gradient_accumulation_steps: int | None = None,
@@ -154,7 +156,6 @@ def pretrain(
         "data": source.name,
         "backbone": network if isinstance(network, str) else network.name,
         "image_size": size,
-        "epochs": epochs,
         "seed": seed,
         "precision": precision,
         "gradient_accumulation_steps": gradient_accumulation_steps,
@@ -326,10 +327,7 @@ def _finish(model, folder, source, settings, watchers, probe):
 def _skipped(source):
     """The line of the table on unreadable files, where there were any."""
     names = source.corrupt
-    if not names:
-        return {}
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return {"unreadable files, skipped": f"{len(names)}: {', '.join(names[:_NAMED])}{more}"}
+    return {"unreadable files, skipped": f"{len(names)}: {some(names)}"} if names else {}
 
 
 def _check_settings(optimizer, **numbers):
@@ -368,9 +366,6 @@ def _architecture(backbone):
     ]
     text = json.dumps(layers, sort_keys=True)
     return {"parameters": backbone.count_params(), "digest": zlib.crc32(text.encode())}
-
-
-_NAMES = ("name", "seed")  # of layers: these differ from process to process
 
 
 def _is_plain(value):

@@ -12,6 +12,7 @@ from unittest import mock
 import keras
 import numpy as np
 import PIL.Image
+import pytest
 import toys
 from table import Row
 
@@ -29,17 +30,17 @@ def train(folder, epochs=1, data=IMAGES, model=None, **options):
     out = options.pop("out", folder / "run")
     settings = {"method": "toy", "data": source.name, **options.pop("settings", {})}
     options = {"batch_size": 16, "verbose": 0, "monitor": False, **options}
-    with without_results():
+    with without_results(options.pop("page", None)):
         return keras_ssl.runs.train(model, source, out, epochs=epochs, settings=settings, **options)
 
 
 @contextlib.contextmanager
-def without_results():
+def without_results(page=None):
     """Encoder and report are not written, which takes most of the time of a tiny run."""
     module = sys.modules["keras_ssl.runs.pretrain"]  # the package's attribute is the function
     with (
         mock.patch.object(module, "export_encoder"),
-        mock.patch.object(module.report, "write_report"),
+        mock.patch.object(module.report, "write_report", page or mock.Mock()),
     ):
         yield
 
@@ -57,19 +58,28 @@ def pretrain(folder, **options):
     return keras_ssl.pretrain(out=options.pop("out", folder / "run"), **options)
 
 
-def lambda_backbone(folder):
-    inputs = keras.Input((8, 8, 3))
-    x = keras.layers.Conv2D(4, 3)(inputs)
-    x = keras.layers.Lambda(lambda images: images * 2.0)(x)
-    model = toys.Follower.__new__(toys.Follower)
-    keras_ssl.engine.SSLModel.__init__(model)
-    network = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(x))
-    model.backbone = keras_ssl.backbones.adopt(network)
-    model.compile("sgd")
-    try:
-        train(folder, model=model)
-    finally:
-        assert not (folder / "run").exists()
+def with_layer(make):
+    """A run with a backbone of which `make` gives a layer; nothing may be written."""
+
+    def do(folder):
+        inputs = keras.Input((8, 8, 3))
+        x = make()(keras.layers.Conv2D(4, 3)(inputs))
+        network = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(x))
+        model = keras_ssl.SimCLR(keras_ssl.backbones.adopt(network))  # needs no copy itself
+        try:
+            train(folder, model=model)
+        finally:
+            assert not (folder / "run").exists()
+
+    return do
+
+
+def unregistered():
+    class Doubled(keras.layers.Layer):
+        def call(self, images):
+            return images * 2.0
+
+    return Doubled()
 
 
 def newest_is_lost(spoil):
@@ -133,13 +143,11 @@ def a_file(checkpoint):
 
 
 def stray_checkpoint(folder):
-    (folder / "run" / "checkpoints" / "epoch-99999").mkdir(parents=True)
-    (folder / "run" / "checkpoints" / "epoch-old").mkdir()
-    (folder / "run" / "config.json").write_text("{}")
-    run_folder.RunFolder(folder / "new", {"version": "1"}).close()
-    (folder / "run" / "config.json").write_text((folder / "new" / "config.json").read_text())
-    with mock.patch.object(run_folder.warnings, "warn"):
-        opened = run_folder.RunFolder(folder / "run", {"version": "1"})
+    run_folder.RunFolder(folder, {"version": "1"}).close()
+    (folder / "checkpoints" / "epoch-99999").mkdir(parents=True)
+    (folder / "checkpoints" / "epoch-old").mkdir()
+    opened = run_folder.RunFolder(folder, {"version": "1"})
+    with pytest.warns(UserWarning, match="epoch-99999 is damaged, or no checkpoint"):
         assert opened.epochs_done() == 0
     opened.close()
 
@@ -147,10 +155,8 @@ def stray_checkpoint(folder):
 def started_on_a_full_disk(folder):
     full = OSError(errno.ENOSPC, "No space left on device")
     with mock.patch.object(pathlib.Path, "write_text", side_effect=full):
-        try:
+        with pytest.raises(ValueError, match="No space left.*Free some space"):
             run_folder.RunFolder(folder / "run", {"version": "1"})
-        except ValueError as error:
-            assert "No space left" in str(error) and "Free some space" in str(error)
     (folder / "run" / ".config.json.partial").write_text("{")  # of a start that was killed
     run_folder.RunFolder(folder / "run", {"version": "1"}).close()
 
@@ -216,9 +222,11 @@ def files_copied_anew(folder):
 
 
 def skipped_files(folder):
+    page = mock.Mock()
     with contextlib.redirect_stdout(io.StringIO()) as printed:
-        train(folder, data=str(files(folder, broken=2)))
+        train(folder, data=str(files(folder, broken=2)), page=page)
     assert "unreadable files, skipped  2: x0.png, x1.png" in printed.getvalue()
+    assert page.call_args.kwargs["extra"]["unreadable files, skipped"] == "2: x0.png, x1.png"
 
 
 def extended(folder):
@@ -234,7 +242,7 @@ def extended(folder):
     # Killed and resumed, it ends as it would have.
     copied = train(folder, 2, model=with_default_optimizer(), out=folder / "copy")
     with mock.patch.object(run_folder.Recorder, "on_epoch_begin", killed_in_epoch_4, create=True):
-        with contextlib.suppress(KeyboardInterrupt):
+        with pytest.raises(KeyboardInterrupt):
             train(folder, 5, model=with_default_optimizer(), out=copied.out)
     again = train(folder, 5, model=with_default_optimizer(), out=copied.out)
     for a, b in zip(run.model.get_weights(), again.model.get_weights()):
@@ -264,8 +272,13 @@ def first_epoch_diverges(folder):
 
 ROWS = [
     Row(
+        "a backbone with a layer that is not registered",
+        with_layer(unregistered),
+        ("backbone must be one that Keras can copy", "Doubled", "register_keras_serializable"),
+    ),
+    Row(
         "a backbone with a Lambda layer",
-        lambda_backbone,
+        with_layer(lambda: keras.layers.Lambda(lambda images: images * 2.0)),
         ("backbone must be one that Keras can copy", "Lambda", "register_keras_serializable"),
     ),
     *(
