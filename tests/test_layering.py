@@ -52,6 +52,7 @@ MAY_IMPORT = {
     "report": {"report"},
     "runs": {
         "runs",
+        "backbones",
         "optimizers",
         "methods",
         "engine",
