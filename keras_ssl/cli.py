@@ -20,6 +20,7 @@ from collections.abc import Callable, Mapping
 from absl import flags, logging
 
 from keras_ssl import methods, runs
+from keras_ssl.export import export_encoder
 from keras_ssl.methods.create import find, options_of
 from keras_ssl.ops.names import near
 
@@ -47,10 +48,13 @@ class Command:
             without a default must be, too.
         groups: names of arguments by heading, for the help; the others come last.
         python_only: arguments without a flag.
+        word: an argument that is typed without its name, the first word after the command's; as a
+            pair of its name and what the help calls it, such as ("encoder", "RUN").
     """
 
     function: Callable
     examples: tuple = ()
+    word: tuple = ()
     required: Mapping = dataclasses.field(default_factory=dict)
     groups: Mapping = dataclasses.field(default_factory=dict)
     python_only: tuple = ()
@@ -59,7 +63,13 @@ class Command:
     def arguments(self) -> dict:
         """The arguments that have flags: `inspect.Parameter` by name."""
         parameters = inspect.signature(self.function).parameters
-        return {name: p for name, p in parameters.items() if name not in self.python_only}
+        without = (*self.python_only, *self.word[:1])
+        return {name: p for name, p in parameters.items() if name not in without}
+
+    @property
+    def form(self) -> str:
+        """What follows the command's name."""
+        return " ".join([*self.word[1:], "--flag=value ..."])
 
     @property
     def summary(self) -> str:
@@ -109,6 +119,32 @@ def _methods(method: str | None = None):
         print(_entry(option + default, described[option]))
 
 
+def _evaluate(encoder, data, **settings):
+    runs.evaluate(encoder, data, **settings)
+
+
+def _export(
+    encoder: str,
+    out: str,
+    format: str | None = None,
+    layer: str | None = None,
+    allow_code: bool = False,
+):
+    """Write an encoder in another format.
+
+    Args:
+        encoder: a run folder, a `.keras` file or a SavedModel.
+        out: the file or folder to write, replaced once the new one is complete.
+        format: savedmodel, keras, onnx or litert; by default that of the ending of `out`, and
+            savedmodel for all others.
+        layer: name of an inner stage to end with; by default the last.
+        allow_code: whether a `.keras` file may bring code of its own (Lambda layers).
+    """
+    network = runs.load_encoder(encoder, allow_code=allow_code)
+    print(f"encoder  {export_encoder(network, out, format, layer)}")
+
+
+_READING = ("data_dir", "download", "max_corrupt_fraction", "max_pixels")
 COMMANDS = {
     "pretrain": Command(
         _pretrain,
@@ -128,10 +164,7 @@ COMMANDS = {
             "Images": (
                 "image_size",
                 "test",
-                "data_dir",
-                "download",
-                "max_corrupt_fraction",
-                "max_pixels",
+                *_READING,
             ),
             "Training": (
                 "epochs",
@@ -145,6 +178,31 @@ COMMANDS = {
             "On the way": ("monitor", "checkpoint_every"),
         },
         python_only=("verbose",),
+    ),
+    "evaluate": Command(
+        functools.wraps(runs.evaluate)(_evaluate),
+        examples=(
+            "keras-ssl evaluate runs/1 --data=path/to/images",
+            "keras-ssl evaluate runs/1 --data=path/to/images --protocols=knn,linear,layers",
+            "keras-ssl evaluate encoder.keras --data=cifar10 --data_dir=path/to/tfds "
+            "--protocols=lowshot,finetune --out=card.json",
+        ),
+        word=("encoder", "RUN"),
+        groups={
+            "On what, how, and where to": ("data", "test", "protocols", "out"),
+            "Protocols": ("layer", "fractions", "draws", "baseline", "seed"),
+            "Images": _READING,
+        },
+        python_only=("verbose",),
+    ),
+    "export": Command(
+        _export,
+        examples=(
+            "keras-ssl export runs/1 --out=encoder",
+            "keras-ssl export runs/1 --format=onnx --out=encoder.onnx",
+            "keras-ssl export runs/1 --layer=stage3_relu --out=encoder.keras",
+        ),
+        word=("encoder", "RUN"),
     ),
     "methods": Command(
         _methods, examples=("keras-ssl methods", "keras-ssl methods --method=simclr")
@@ -228,15 +286,22 @@ def _parse(name, words):
         ) from error
     except (flags.Error, ValueError) as error:  # such as a flag without a value
         raise _UsageError(f"{error}.") from error
+    values = {argument: defined[_flag(argument, kinds)].value for argument in kinds}
+    if command.word and others:
+        values[command.word[0]], *others = others
+    elif command.word:
+        argument, called = command.word
+        raise _UsageError(
+            f"`{name}` needs {called} as its first word: {described[argument].rstrip('.')}."
+        )
     if others:
         raise _UsageError(
-            f"`{name}` takes flags alone, --name=value. Received: {' '.join(others)}."
+            f"`{name}` takes {command.form} alone. Received besides: {' '.join(others)}."
         )
-    values = {argument: defined[_flag(argument, kinds)].value for argument in kinds}
     for argument, takes in command.needs.items():
         if values[argument] in (None, ""):  # "" is what an unset shell variable leaves
             raise _UsageError(f"`{name}` needs --{argument}: {takes.rstrip('.')}.")
-    return {a: _pairs(v) if kinds[a] is dict else v for a, v in values.items()}
+    return {a: _pairs(v) if kinds.get(a) is dict else v for a, v in values.items()}
 
 
 def _flag(argument, kinds):
@@ -290,7 +355,7 @@ def _overview():
     lines = [f"  {name:{width}}  {command.summary}" for name, command in COMMANDS.items()]
     return "\n".join(
         [
-            "keras-ssl COMMAND --flag=value ...",
+            "keras-ssl COMMAND [RUN] --flag=value ...",
             "\nCommands:",
             *lines,
             "\nExample:",
@@ -305,12 +370,15 @@ def _page(name):
     command = COMMANDS[name]
     text = inspect.getdoc(command.function).split("\nArgs:\n")[0]
     paragraphs = [" ".join(p.split()).replace("`", "") for p in text.split("\n\n") if p.strip()]
-    lines = [f"keras-ssl {name} --flag=value ..."]
+    lines = [f"keras-ssl {name} {command.form}"]
     lines += ["\n" + textwrap.fill(paragraph, _WIDTH) for paragraph in paragraphs]
     lines += ["\nExamples:", *(f"  {example}" for example in command.examples)]
     grouped = [argument for group in command.groups.values() for argument in group]
     others = [argument for argument in command.arguments if argument not in grouped]
     kinds, described = command.kinds(), _described(command.function)
+    if command.word:
+        argument, called = command.word
+        lines += ["", _entry(called, described[argument])]
     for heading, group in {**command.groups, "Further" if grouped else "Flags": others}.items():
         lines += [f"\n{heading}:"] if group else []
         for argument in group:

@@ -9,13 +9,16 @@ import tempfile
 
 import keras
 
+from keras_ssl.backbones.stages import until
 from keras_ssl.ops.images import to_unit_range
 
 FORMATS = ("savedmodel", "keras", "onnx", "litert")
 _ENDINGS = {".keras": "keras", ".onnx": "onnx", ".tflite": "litert"}
 
 
-def export_encoder(model, path, format: str | None = None) -> pathlib.Path:
+def export_encoder(
+    model, path, format: str | None = None, layer: str | None = None
+) -> pathlib.Path:
     """Write the encoder of a method (or a `Backbone`) with its preprocessing inside.
 
     - `savedmodel`: needs TensorFlow alone to load. `tf.saved_model.load(path)` has the endpoints
@@ -34,17 +37,26 @@ def export_encoder(model, path, format: str | None = None) -> pathlib.Path:
         path: what to write; replaced as a whole once the new one is complete.
         format: one of the above; by default that of the path's ending, `.keras`, `.onnx` or
             `.tflite`, and a SavedModel for all other paths.
+        layer: name of the stage of the network to end with (see `backbones.stages`); by default the
+            last.
 
     Returns:
         The path written.
 
     Raises:
-        ValueError: if `format` is unknown, or `path` has the ending of another.
+        ValueError: if `format` is unknown, `path` has the ending of another, there is no such
+            `layer`, or a SavedModel (as `load_encoder` reads it) should become a `.keras` file.
         ImportError: if a package that the format needs is missing; it says what to install.
     """
     path = pathlib.Path(path)
     format = _format(path, format)
-    backbone = copy_backbone(getattr(model, "backbone", model))
+    backbone = getattr(model, "backbone", model)
+    if format == "keras" and _holds_saved_model(backbone):
+        raise ValueError(
+            "A SavedModel cannot become a .keras file, which holds layers. Received: "
+            f"format='keras' for '{backbone.name}'. Take the run folder or a .keras file instead."
+        )
+    backbone = copy_backbone(until(backbone, layer) if layer else backbone)
     partial = path.with_name(f".partial-{path.name}")
     remove(partial)
     partial.parent.mkdir(parents=True, exist_ok=True)
@@ -63,6 +75,10 @@ def export_encoder(model, path, format: str | None = None) -> pathlib.Path:
     finally:
         remove(partial)
     return path
+
+
+def _holds_saved_model(backbone):
+    return any(isinstance(each, keras.layers.TFSMLayer) for each in backbone._flatten_layers())
 
 
 def _format(path, format):
@@ -95,6 +111,16 @@ def copy_backbone(backbone):
     copy = type(backbone).from_config(backbone.get_config())
     copy.set_weights(backbone.get_weights())
     return copy
+
+
+def save_backbone(backbone, path):
+    """Write a `Backbone` as it is, for this library: with map or tokens, and its own layers."""
+    partial = path.with_name(f".partial-{path.name}")
+    try:
+        copy_backbone(backbone).save(partial)
+        os.replace(partial, path)
+    finally:
+        remove(partial)
 
 
 def _saved_model(backbone, path):

@@ -35,7 +35,7 @@ MAY_IMPORT = {
         "ops",
         "optimizers",
     },
-    "evaluation": {"evaluation", "ops", "data"},
+    "evaluation": {"evaluation", "ops", "data", "optimizers", "views"},
     "callbacks": {"callbacks", "evaluation", "ops"},
     "export": {"ops", "backbones"},
     "methods": {
@@ -65,7 +65,7 @@ MAY_IMPORT = {
         "distribute",
         "ops",
     },
-    "cli": {"runs", "methods", "ops"},
+    "cli": {"runs", "methods", "ops", "export"},
 }
 FILES = sorted(PACKAGE.rglob("*.py"))
 

@@ -5,6 +5,7 @@ from keras_ssl.backbones.backbone import Backbone
 from keras_ssl.backbones.catalog import NAMES, get
 from keras_ssl.backbones.resnet import resnet18, resnet34, resnet50
 from keras_ssl.backbones.small_conv import small_conv
+from keras_ssl.backbones.stages import stages, until
 from keras_ssl.backbones.towers import channel_towers
 from keras_ssl.backbones.vit import vit, vit_base, vit_small, vit_tiny
 
@@ -18,6 +19,8 @@ __all__ = [
     "resnet34",
     "resnet50",
     "small_conv",
+    "stages",
+    "until",
     "vit",
     "vit_base",
     "vit_small",

@@ -56,7 +56,8 @@ class SequentialSource(Source):
         if read is not None:
             self._labels, self._read_labels = None, lambda count: change(read(count))
 
-    def _labels_at(self, indices: np.ndarray) -> np.ndarray:
+    def labels_at(self, indices: np.ndarray) -> np.ndarray:
+        """The labels of the images at `indices`; see `Source`."""
         known = self._labels
         return (self._read_labels(int(indices.max()) + 1) if known is None else known)[indices]
 

@@ -114,7 +114,7 @@ class Source(abc.ABC):
         images, indices = evaluation_images.collect(
             self._chosen(chosen), image_size, self.dtype, self.name
         )
-        return images, self._labels_at(indices) if self.has_labels else None
+        return images, self.labels_at(indices) if self.has_labels else None
 
     def batches(
         self, image_size: tuple[int, int], batch_size: int = 256
@@ -144,7 +144,8 @@ class Source(abc.ABC):
         """
         return {"size": self.size, **fingerprints.of_images(self)}
 
-    def _labels_at(self, indices: np.ndarray) -> np.ndarray:
+    def labels_at(self, indices: np.ndarray) -> np.ndarray:
+        """The labels of the images at `indices`."""
         return self.labels[indices]
 
     @abc.abstractmethod

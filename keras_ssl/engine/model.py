@@ -189,11 +189,11 @@ class SSLModel(Trainer, keras.Model):
             raise ValueError(f"`hook` must be one of {_OPTIONAL}. Received: hook={hook!r}.")
         return getattr(type(self), hook) is not getattr(SSLModel, hook)
 
-    def export_encoder(self, path, format=None):
+    def export_encoder(self, path, format=None, layer=None):
         """Write the encoder for use without this library; see `keras_ssl.export.export_encoder`."""
         from keras_ssl.export import export_encoder
 
-        return export_encoder(self, path, format=format)
+        return export_encoder(self, path, format=format, layer=layer)
 
     def call(self, images, training=False):
         """Features of images, so that `model(images)` and `model.predict(images)` give them."""

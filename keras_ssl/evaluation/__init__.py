@@ -5,11 +5,14 @@ Everything here sees a model as callables (`model.encode`, and of generative met
 """
 
 from keras_ssl.evaluation.diagnosis import Verdict, collapse_figures, diagnose
-from keras_ssl.evaluation.features import extract, labelled
+from keras_ssl.evaluation.features import extract, labelled, labelled_features
+from keras_ssl.evaluation.fine_tuning import FineTuned, fine_tune, fresh
 from keras_ssl.evaluation.information import SharedInformation, shared_information
 from keras_ssl.evaluation.knn import knn_accuracy, weighted_knn
+from keras_ssl.evaluation.layer_probe import layer_probe
 from keras_ssl.evaluation.likelihood import bits_per_dim
 from keras_ssl.evaluation.linear_probe import LinearProbe, linear_probe
+from keras_ssl.evaluation.low_shot import LowShot, draw_labels, low_shot
 from keras_ssl.evaluation.monitors import (
     alignment,
     dead_dimensions,
@@ -22,21 +25,29 @@ from keras_ssl.evaluation.monitors import (
 from keras_ssl.evaluation.reconstruction import reconstruction_ratio
 
 __all__ = [
+    "FineTuned",
     "LinearProbe",
+    "LowShot",
     "SharedInformation",
     "Verdict",
-    "collapse_figures",
-    "diagnose",
-    "linear_probe",
     "alignment",
     "bits_per_dim",
+    "collapse_figures",
     "dead_dimensions",
+    "diagnose",
+    "draw_labels",
     "effective_rank",
     "extract",
     "feature_std",
+    "fine_tune",
+    "fresh",
     "knn_accuracy",
     "labelled",
+    "labelled_features",
+    "layer_probe",
     "lidar",
+    "linear_probe",
+    "low_shot",
     "rankme",
     "reconstruction_ratio",
     "shared_information",

@@ -9,6 +9,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from tqdm import tqdm
 
 from keras_ssl.data import Source, with_classes_of
 
@@ -51,6 +52,42 @@ def extract(
     if not features:
         raise ValueError("`images` must hold at least one image. Received none.")
     return np.concatenate(features)
+
+
+def labelled_features(
+    encode: Callable[[Any], Any],
+    source: Source,
+    image_size: tuple[int, int] | None = None,
+    batch_size: int = 256,
+    progress: str | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Features and labels of a labelled source, of which one batch is in memory at a time.
+
+    Args:
+        encode: as `extract`.
+        source: a `data.Source` with labels; unreadable images are left out.
+        image_size: (height, width), needed for sources whose images differ in size.
+        batch_size: images per call of `encode`.
+        progress: what a progress bar on stderr is called; None shows none.
+
+    Returns:
+        float32 array (N, D) and int64 array (N,).
+
+    Raises:
+        ValueError: as `extract`.
+    """
+    found = []
+
+    def images() -> Iterator:
+        size = _source_size(source, image_size)
+        with tqdm(total=source.size, desc=progress, unit="img", disable=progress is None) as bar:
+            for batch, indices in source.batches(size, batch_size):
+                found.append(indices)
+                yield batch
+                bar.update(len(batch))
+
+    features = extract(encode, images(), batch_size)
+    return features, source.labels_at(np.concatenate(found)).astype(np.int64)
 
 
 def labelled(
@@ -96,8 +133,10 @@ def labelled(
 
 
 def _batches(images: Any, batch_size: int, image_size: tuple[int, int] | None) -> Iterator:
-    if hasattr(images, "arrays"):
-        images = images.arrays(_source_size(images, image_size))[0]
+    if isinstance(images, Source):  # one batch at a time in memory
+        size = _source_size(images, image_size)
+        yield from (batch for batch, _ in images.batches(size, batch_size))
+        return
     if hasattr(images, "shape") and hasattr(images, "__getitem__"):
         for start in range(0, len(images), batch_size):
             yield images[start : start + batch_size]

@@ -81,7 +81,7 @@ th { font-weight: 500; color: var(--muted); } td { overflow-wrap: anywhere; }
 .scroll { overflow-x: auto; } details { margin: 16px 4px; } summary { cursor: pointer; }
 details td, details th { white-space: nowrap; font-size: 13px; }
 </style></head><body><main><h1>{{title}}</h1>
-{{verdict}}{{body}}</main></body></html>
+{{verdict}}<!--evaluation--><!--/evaluation-->{{body}}</main></body></html>
 """
 
 

@@ -111,7 +111,7 @@ def write_report(
     ]
     page = PAGE.replace("{{title}}", html.escape(str(title)))
     page = page.replace("{{verdict}}", _verdict(verdict)).replace("{{body}}", "".join(sections))
-    return _write(pathlib.Path(path), page)
+    return rewrite(pathlib.Path(path), page)
 
 
 def _check(images: Any, features: Any, labels: Any, untrained: Any) -> None:
@@ -132,7 +132,8 @@ def _check(images: Any, features: Any, labels: Any, untrained: Any) -> None:
         )
 
 
-def _write(path: pathlib.Path, page: str) -> pathlib.Path:
+def rewrite(path: pathlib.Path, page: str) -> pathlib.Path:
+    """Write a page so that a reader sees the old one or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=".report-", suffix=".html")
     try:

@@ -15,10 +15,12 @@ from keras_ssl.callbacks import CollapseMonitor, TensorBoardScalars
 from keras_ssl.data.folder import CORRUPT, PIXELS
 from keras_ssl.engine import SSLModel, inputs
 from keras_ssl.engine import optimizer as frame
-from keras_ssl.export import copy_backbone, export_encoder
+from keras_ssl.export import copy_backbone, export_encoder, save_backbone
 from keras_ssl.methods import create as methods
 from keras_ssl.ops.names import some
 from keras_ssl.runs import figures, precisions, watch
+from keras_ssl.runs.encoders import BACKBONE
+from keras_ssl.runs.evaluate import show_again
 from keras_ssl.runs.folder import Recorder, RunFolder, guard, recorded
 
 _NAMES = ("name", "seed")  # settings of layers that differ from process to process
@@ -82,8 +84,8 @@ def pretrain(
             alone), a TFDS name, an `.npz` file, `shapes` (drawn here); in Python also an array or
             a `keras_ssl.data.Source`.
         out: the run folder: `config.json`, `metrics.csv`, `tensorboard/`, `checkpoints/`,
-            `encoder/`, `encoder.keras`, `report.html`. The same command continues the run in it,
-            and with more `epochs` goes on beyond its end.
+            `encoder/`, `encoder.keras`, `backbone.keras`, `report.html`. The same command continues
+            the run in it, and with more `epochs` goes on beyond its end.
         backbone: name of a backbone, or in Python a model; by default resnet18, and none for
             methods that bring their own network.
         image_size: height and width of the views, one number; by default the images' own, at most
@@ -297,6 +299,7 @@ def _finish(model, folder, source, settings, watchers, probe):
     """Write encoder and report, print the table."""
     export_encoder(model, folder.encoder)
     export_encoder(model, folder.path / "encoder.keras", format="keras")
+    save_backbone(model.backbone, folder.path / BACKBONE)
     verdict = next((w.verdict for w in watchers if isinstance(w, CollapseMonitor)), None)
     judged, described = probe.judged
     table = figures.table(model, folder.rows, judged, described) | _skipped(source)
@@ -315,6 +318,7 @@ def _finish(model, folder, source, settings, watchers, probe):
         verdict=verdict,
         extra=table,
     )
+    show_again(folder.report, model.backbone)
     lines = dict(table)
     if verdict is not None:
         lines["collapse monitor"] = f"{verdict.status}: {verdict.message}"

@@ -1,0 +1,167 @@
+"""Inner stages of a backbone: what it computes on the way from images to features."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_ssl.backbones.adopt import adopt
+from keras_ssl.backbones.backbone import Backbone
+
+MOST = 12  # stages at one resolution, such as a transformer's
+_FRAMES = (
+    keras.layers.ZeroPadding1D,
+    keras.layers.ZeroPadding2D,
+    keras.layers.Cropping1D,
+    keras.layers.Cropping2D,
+)
+
+
+def stages(backbone: Backbone) -> dict[str, Backbone]:
+    """The backbone cut off after each of its stages, by the name of the last layer, in order.
+
+    A network can be cut where a single tensor carries all that follows: between blocks, not inside
+    a residual block. At each resolution the last cut is taken, which gives the stages of a ResNet;
+    of a transformer, whose tokens keep their number, up to 12 sums of residual blocks, evenly
+    spaced. The last stage is the backbone itself. Weights are shared.
+
+    Args:
+        backbone: a `Backbone` around a functional network.
+
+    Returns:
+        Backbones by the name of the layer whose output they give.
+
+    Raises:
+        ValueError: if the network is one piece, such as a SavedModel, and has no inner stages.
+    """
+    *inner, last = _chosen(backbone)
+    return {**{cut.name: _cut_off(backbone, cut) for cut in inner}, last.name: backbone}
+
+
+def until(backbone: Backbone, layer: str) -> Backbone:
+    """The backbone cut off after the layer of that name, one of `stages`.
+
+    Raises:
+        ValueError: if there is no such stage; the message names those there are.
+    """
+    *inner, last = _chosen(backbone)
+    names = [*(cut.name for cut in inner), last.name]
+    if layer not in names:
+        raise ValueError(
+            f"`layer` must be a stage of backbone '{backbone.name}', one of {names}. "
+            f"Received: layer={layer!r}."
+        )
+    return backbone if layer == last.name else _cut_off(backbone, inner[names.index(layer)])
+
+
+@dataclasses.dataclass(frozen=True)
+class _Cut:
+    """A place where one tensor carries all that follows.
+
+    Attributes:
+        layer: the layer that makes it.
+        shape: of the tensor for the backbone's images, without batch.
+        graft: function from the network's input tensor to this tensor, with the same weights.
+    """
+
+    layer: Any
+    shape: tuple
+    graft: Callable
+
+    @property
+    def name(self):
+        return self.layer.name
+
+
+def _chosen(backbone: Backbone) -> list[_Cut]:
+    cuts = _cuts(backbone.network, backbone.image_shape)
+    cuts = [c for c in cuts if not isinstance(c.layer, _FRAMES) and c.shape != backbone.image_shape]
+    groups = []  # neighbours of one resolution, the number of channels left aside
+    for cut in cuts:
+        if groups and groups[-1][-1].shape[:-1] == cut.shape[:-1]:
+            groups[-1].append(cut)
+        else:
+            groups.append([cut])
+    taken = [_of_group(group) for group in groups]
+    if len(taken) > 1 and len(taken[-1][0].shape) == 1:
+        if not any(getattr(cut.layer, "weights", None) for cut in groups[-1]):
+            taken[-2].pop()  # pooled as stages are, it is the same as the end
+    chosen = [cut for cuts in taken for cut in cuts]
+    if len(chosen) < 2:
+        raise ValueError(
+            f"Backbone '{backbone.name}' must be a functional network of Keras layers to have "
+            "inner stages. Received: one of a single piece. Take the run folder or the .keras file "
+            "in the place of a SavedModel."
+        )
+    return chosen
+
+
+def _of_group(group: list[_Cut]) -> list[_Cut]:
+    """The last of a resolution; of tokens also sums of blocks before it."""
+    if len(group[0].shape) != 2:
+        return group[-1:]
+    sums = [cut for cut in group[:-1] if isinstance(cut.layer, keras.layers.Add)]
+    count = min(MOST, len(sums))
+    places = np.linspace(0, len(sums), count + 1).astype(int)[1:] - 1
+    return [*(sums[place] for place in places), group[-1]]
+
+
+def _cuts(model: keras.Model, shape: tuple) -> list[_Cut]:
+    """All cuts of a functional model for inputs of `shape`, those inside nested models included."""
+    if not hasattr(model, "_nodes_by_depth"):
+        return []
+    nodes = [
+        node
+        for depth in sorted(model._nodes_by_depth, reverse=True)
+        for node in model._nodes_by_depth[depth]
+        if not node.is_input
+    ]
+    places = {id(t): place for place, node in enumerate(nodes) for t in node.input_tensors}
+    ends = dict.fromkeys((id(t) for t in model.outputs), len(nodes))
+    needed_until = {**places, **ends}  # the last node that takes each tensor
+    single, alive = [], {id(t) for t in model.inputs}
+    for place, node in enumerate(nodes):
+        alive = {t for t in [*alive, *map(id, node.outputs)] if needed_until.get(t, -1) > place}
+        tensor = node.outputs[0]
+        if alive == {id(tensor)} and len(tensor.shape) in (2, 3, 4) and "float" in tensor.dtype:
+            single.append(node)
+    return [
+        cut
+        for node, size in zip(single, _shapes(model, [n.outputs[0] for n in single], shape))
+        for cut in _of_node(model, node, size, shape)
+    ]
+
+
+def _shapes(model: keras.Model, tensors: list, shape: tuple) -> list[tuple]:
+    if not tensors:
+        return []
+    # By running it: `compute_output_shape` of some functional models fails (Keras 3.15).
+    found = keras.Model(model.inputs, tensors)(keras.ops.zeros((1, *shape)))
+    return [tuple(each.shape)[1:] for each in ([found] if len(tensors) == 1 else found)]
+
+
+def _of_node(model: keras.Model, node: Any, size: tuple, shape: tuple) -> list[_Cut]:
+    def onto(tensor):
+        return lambda x: keras.Model(model.inputs, tensor)(x)
+
+    inner = node.operation
+    if not isinstance(inner, keras.Model) or len(node.input_tensors) != 1:
+        return [_Cut(inner, size, onto(node.outputs[0]))]
+    before = node.input_tensors[0]
+    (taken,) = _shapes(model, [before], shape)
+    lead = (lambda x: x) if before is model.inputs[0] else onto(before)
+    within = _cuts(inner, taken)
+    if not within:
+        return [_Cut(inner, size, onto(node.outputs[0]))]
+    return [_Cut(c.layer, c.shape, lambda x, c=c: c.graft(lead(x))) for c in within]
+
+
+def _cut_off(backbone: Backbone, cut: _Cut) -> Backbone:
+    images = keras.Input(backbone.network.inputs[0].shape[1:], name="images")
+    return adopt(
+        keras.Model(images, cut.graft(images), name=f"{backbone.name}_{cut.name}"),
+        preprocessing=backbone.preprocessing or "unit",
+        image_shape=backbone.image_shape,
+    )

@@ -1,0 +1,140 @@
+"""Fine-tuning: the accuracy of the whole network, trained on from the encoder's weights."""
+
+import dataclasses
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_ssl import views
+from keras_ssl.data import Source, from_array, stream
+from keras_ssl.evaluation.features import extract, labelled
+from keras_ssl.optimizers import WarmupCosine
+
+STEPS, FEWEST_EPOCHS, MOST_EPOCHS = 500, 20, 100
+FEW = 2000  # labelled images below which batches are small
+SCALE = (0.35, 1.0)  # area of the crops
+
+
+@dataclasses.dataclass(frozen=True)
+class FineTuned:
+    """Result of `fine_tune`; `float(result)` is the accuracy.
+
+    Attributes:
+        accuracy: share of test images whose class is predicted, of the last weights.
+        num_images: labelled images it was trained on.
+        epochs: passes over them.
+        batch_size: of the training.
+        learning_rate: peak.
+        model: the classifier, from images (uint8 or float in [0, 1]) to logits.
+    """
+
+    accuracy: float
+    num_images: int
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    model: keras.Model
+
+    def __float__(self) -> float:
+        return self.accuracy
+
+
+def fine_tune(
+    encoder: keras.Model,
+    train: Any,
+    test: Any,
+    *,
+    rows: np.ndarray | None = None,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    learning_rate: float = 1e-3,
+    seed: int = 0,
+    verbose: Any = 0,
+) -> FineTuned:
+    """Train a copy of the encoder and a new linear layer on labels, all weights.
+
+    Minimises the mean cross-entropy on random crops (35 to 100 % of the area) and flips by Adam,
+    with a warm-up of a twentieth of the steps and half a cosine to zero. The last weights are
+    judged on whole test images; nothing is chosen by the test set.
+
+    Args:
+        encoder: a `Backbone`, as `load_encoder` gives it; it stays as it is. `fresh(encoder)` for
+            the same network trained on the labels alone.
+        train: (images, labels), or a `data.Source` with labels.
+        test: the same, for the accuracy.
+        rows: indices of the labelled images to train on, such as a `draw_labels`; None takes all.
+        epochs: passes over them; by default so many that there are 500 steps, from 20 to 100.
+        batch_size: by default 128, or 32 below 2,000 images.
+        learning_rate: Adam's peak.
+        seed: of the linear layer, order and crops.
+        verbose: as in `keras.Model.fit`.
+
+    Returns:
+        a `FineTuned`.
+
+    Raises:
+        ValueError: labels are missing or fewer than two classes.
+    """
+    source = train if isinstance(train, Source) else from_array(*labelled(train))
+    size = encoder.image_shape[:2]
+    test_images, test_labels = labelled(test, size, "test", classes_of=train)
+    if not source.has_labels or len(np.unique(source.labels)) < 2:
+        raise ValueError(
+            "`train` must hold at least two classes. Received: "
+            f"{source.name}, with {'one' if source.has_labels else 'no labels'}."
+        )
+    classes = int(source.labels.max()) + 1
+    source = source if rows is None else source.subset(np.asarray(rows))
+    batch_size = min(batch_size or (32 if source.size < FEW else 128), source.size)
+    steps = source.size // batch_size
+    epochs = epochs or int(np.clip(-(-STEPS // steps), FEWEST_EPOCHS, MOST_EPOCHS))
+    keras.utils.set_random_seed(seed)
+    model = _classifier(encoder, classes)
+    schedule = WarmupCosine(learning_rate, epochs * steps, epochs * steps // 20)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.Adam(schedule), loss, jit_compile=False)
+    crop = views.Compose([views.RandomResizedCrop(size, SCALE), views.HorizontalFlip()])
+    batches = stream(source, views.SingleView(crop), batch_size, seed, labels=True)
+    model.fit(
+        batches.map(lambda batch: (batch["views"][0], batch["label"])),
+        epochs=epochs,
+        steps_per_epoch=steps,
+        shuffle=False,
+        verbose=verbose,
+    )
+    scores = extract(model.predict_on_batch, test_images)
+    accuracy = float(np.mean(scores.argmax(axis=1) == test_labels))
+    return FineTuned(accuracy, source.size, epochs, batch_size, float(learning_rate), model)
+
+
+def fresh(encoder: keras.Model) -> keras.Model:
+    """The same network as an encoder, with new initial weights; its preprocessing stays.
+
+    Raises:
+        ValueError: if the network brings its weights with it, as a SavedModel does.
+    """
+    copy = type(encoder).from_config(encoder.get_config())
+    if encoder.preprocessing is not None:
+        copy.preprocessing.set_weights(encoder.preprocessing.get_weights())
+    old, new = encoder.network.trainable_variables, copy.network.trainable_variables
+    same = [bool(np.array_equal(_numpy(a), _numpy(b))) for a, b in zip(old, new, strict=True)]
+    if all(same):
+        raise ValueError(
+            f"Encoder '{encoder.name}' cannot be made anew with initial weights: its network "
+            "brings its own. Take the run folder or a .keras file in the place of a SavedModel."
+        )
+    return copy
+
+
+def _classifier(encoder: keras.Model, classes: int) -> keras.Model:
+    copy = type(encoder).from_config(encoder.get_config())
+    copy.set_weights(encoder.get_weights())
+    copy.trainable = True
+    images = keras.Input(encoder.image_shape, name="images")
+    logits = keras.layers.Dense(classes, dtype="float32", name="logits")
+    return keras.Model(images, logits(copy(images)), name="classifier")
+
+
+def _numpy(variable: Any) -> np.ndarray:
+    return keras.ops.convert_to_numpy(variable)
