@@ -1,5 +1,6 @@
-"""One HTML page on a run."""
+"""HTML pages: one on a run, one to browse images by their features."""
 
+from keras_ssl.report import browser
 from keras_ssl.report.page import write_report
 
-__all__ = ["write_report"]
+__all__ = ["browser", "write_report"]
