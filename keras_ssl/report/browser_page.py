@@ -94,7 +94,7 @@ const spacing = Math.sqrt(Math.max(reach[0], 1) * Math.max(reach[1], 1) / total)
 const words = data.name.map((name, i) => (name + "\n" + classOf(i)).toLowerCase());
 const shown = new Uint8Array(total).fill(1);
 const loaded = [];
-let width = 0, height = 0, scale = 1, left = 0, top_ = 0, fitted = 1, atRest = true;
+let width = 0, height = 0, scale = 1, originX = 0, originY = 0, fitted = 1, atRest = true;
 let chosen = -1, pointed = -1, onlyClass = -1, found = total, waiting = false;
 
 function classOf(i) { return data.classes.length ? data.classes[data.label[i]] : ""; }
@@ -112,25 +112,25 @@ function key(colour) {
   made.style.background = colour;
   return made;
 }
-function xOf(i) { return left + data.x[i] * scale; }
-function yOf(i) { return top_ + data.y[i] * scale; }
+function xOf(i) { return originX + data.x[i] * scale; }
+function yOf(i) { return originY + data.y[i] * scale; }
 
-// The map: places of the data, times `scale`, moved by (left, top_).
+// The map: places of the data, times `scale`, moved to the origin.
 
 function fit() {
   const margin = 34;
   scale = Math.min((width - 2 * margin) / Math.max(reach[0], 1),
     (height - 2 * margin) / Math.max(reach[1], 1));
   scale = fitted = Math.max(scale, 1e-6);
-  left = (width - reach[0] * scale) / 2;
-  top_ = (height - reach[1] * scale) / 2;
+  originX = (width - reach[0] * scale) / 2;
+  originY = (height - reach[1] * scale) / 2;
   atRest = true;
   draw();
 }
 function zoom(factor, x, y) {
   const wanted = Math.min(Math.max(scale * factor, fitted / 2), fitted * 80);
-  left = x - (x - left) * wanted / scale;
-  top_ = y - (y - top_) * wanted / scale;
+  originX = x - (x - originX) * wanted / scale;
+  originY = y - (y - originY) * wanted / scale;
   scale = wanted;
   atRest = false;
   draw();
@@ -161,7 +161,6 @@ function paint() {
   pen.setTransform(ratio, 0, 0, ratio, 0, 0);
   pen.clearRect(0, 0, width, height);
   pen.imageSmoothingEnabled = !data.pixel;
-  const back = chosen >= 0 && found === total;  // all but the chosen one and its neighbours
   const groups = new Map();
   for (let i = 0; i < total; i++) {
     if (!seen(i)) continue;
@@ -173,7 +172,7 @@ function paint() {
   groups.delete(colour("--line"));
   for (const [name, points] of [[colour("--line"), faint], ...groups]) {
     pen.fillStyle = name;
-    pen.globalAlpha = back && points !== faint ? 0.4 : 0.85;
+    pen.globalAlpha = 0.85;
     pen.beginPath();
     for (const i of points) {
       if (size && shown[i] && picture(i)) continue;
@@ -181,11 +180,15 @@ function paint() {
       pen.arc(xOf(i), yOf(i), radius, 0, 7);
     }
     pen.fill();
-    pen.globalAlpha = back ? 0.55 : 1;
+    pen.globalAlpha = 1;
     if (size) for (const i of points) if (shown[i]) stamp(i, size, name);
   }
-  pen.globalAlpha = 1;
   if (chosen >= 0) {
+    if (found === total) {  // a veil over all but the chosen image and its neighbours
+      pen.fillStyle = colour("--card");
+      pen.globalAlpha = 0.6;
+      pen.fillRect(0, 0, width, height);
+    }
     pen.strokeStyle = colour("--ink");
     pen.globalAlpha = 0.35;
     pen.lineWidth = 1;
@@ -243,8 +246,8 @@ function choose(i) {
   chosen = i;
   try { history.replaceState(null, "", i < 0 ? "#" : "#" + i); } catch (error) { /* a preview */ }
   if (i >= 0 && (xOf(i) < 20 || xOf(i) > width - 20 || yOf(i) < 20 || yOf(i) > height - 20)) {
-    left += width / 2 - xOf(i);
-    top_ += height / 2 - yOf(i);
+    originX += width / 2 - xOf(i);
+    originY += height / 2 - yOf(i);
     atRest = false;
   }
   describe();
@@ -273,7 +276,7 @@ function describe() {
     button.append(element("img", "", {src: source(j), alt: ""}));
     if (data.classes.length) button.append(key(colourOf(j)));
     button.append(near);
-    button.onclick = event => { choose(j); if (!event.detail) list_(0); };  // by a key
+    button.onclick = event => { choose(j); if (!event.detail) focusNear(0); };  // by a key
     button.onmouseenter = button.onfocus = () => { pointed = j; draw(); };
     button.onmouseleave = button.onblur = () => { pointed = -1; draw(); };
     const item = element("li");
@@ -288,7 +291,7 @@ function describe() {
   byId("said").textContent = `${label(chosen)}. ${data.near[chosen].length} nearest images.`;
 }
 function label(i) { return classOf(i) ? `${data.name[i]}, ${classOf(i)}` : data.name[i]; }
-function list_(place) {  // move the focus within the list of neighbours
+function focusNear(place) {  // move the focus within the list of neighbours
   const buttons = byId("panel").querySelectorAll("li button");
   const wanted = buttons[Math.min(Math.max(place, 0), buttons.length - 1)];
   if (wanted) wanted.focus();
@@ -358,7 +361,7 @@ function legend() {
 let pressed = null;
 canvas.onpointerdown = event => {
   canvas.setPointerCapture(event.pointerId);
-  pressed = {x: event.offsetX, y: event.offsetY, left, top: top_, moved: false};
+  pressed = {x: event.offsetX, y: event.offsetY, originX, originY, moved: false};
 };
 canvas.onpointermove = event => {
   const x = event.offsetX, y = event.offsetY;
@@ -367,8 +370,8 @@ canvas.onpointermove = event => {
   if (!pressed.moved) return;
   canvas.classList.add("moving");
   hover(-1, 0, 0);
-  left = pressed.left + x - pressed.x;
-  top_ = pressed.top + y - pressed.y;
+  originX = pressed.originX + x - pressed.x;
+  originY = pressed.originY + y - pressed.y;
   atRest = false;
   draw();
 };
@@ -394,7 +397,7 @@ canvas.onkeydown = event => {
       : yOf(chosen));
   } else if (event.key === "0") fit();
   else if (event.key === "Escape") choose(-1);
-  else if (event.key === "Enter") list_(0);
+  else if (event.key === "Enter") focusNear(0);
   else return;
   event.preventDefault();
 };
@@ -402,7 +405,7 @@ byId("panel").onkeydown = event => {
   const steps = {ArrowLeft: -1, ArrowRight: 1, ArrowUp: -4, ArrowDown: 4};
   const buttons = [...byId("panel").querySelectorAll("li button")];
   if (event.key === "Escape") canvas.focus();
-  else if (steps[event.key]) list_(buttons.indexOf(event.target) + steps[event.key]);
+  else if (steps[event.key]) focusNear(buttons.indexOf(event.target) + steps[event.key]);
   else return;
   event.preventDefault();
 };

@@ -66,7 +66,8 @@ def embed(
         download: whether TFDS may download and prepare a data set that is not there.
         max_corrupt_fraction: share of unreadable image files above which nothing is written.
         max_pixels: pixels of an image file above which it counts as unreadable.
-        points: images on the map at most; of more, a random choice. A map of 2,000 takes some MB.
+        points: images on the map at most; of more, a random choice. The page's size, and the
+            time that it takes to make, grow with them.
         allow_code: whether a `.keras` file may bring code of its own (Lambda layers), which runs
             when the file is loaded: for files that you trust.
         seed: of the choice of images for the map, and of `shapes`.
