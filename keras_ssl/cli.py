@@ -123,6 +123,10 @@ def _evaluate(encoder, data, **settings):
     runs.evaluate(encoder, data, **settings)
 
 
+def _embed(encoder, data, out, **settings):
+    runs.embed(encoder, data, out, **settings)
+
+
 def _export(
     encoder: str,
     out: str,
@@ -195,6 +199,19 @@ COMMANDS = {
         },
         python_only=("verbose",),
     ),
+    "embed": Command(
+        functools.wraps(runs.embed)(_embed),
+        examples=(
+            "keras-ssl embed runs/1 --data=path/to/images --out=features.npz",
+            "keras-ssl embed runs/1 --data=path/to/images --out=map.html",
+        ),
+        word=("encoder", "RUN"),
+        groups={
+            "Of what, and where to": ("data", "out"),
+            "Images": ("image_size", "split", *_READING),
+        },
+        python_only=("verbose",),
+    ),
     "export": Command(
         _export,
         examples=(
@@ -246,10 +263,9 @@ def main(words=None) -> int:
     except (ValueError, RuntimeError, ImportError) as error:
         return _fail(error, 1)
     except KeyboardInterrupt:
-        out = values.get("out")
         onwards = (
-            f" The same command goes on from the last checkpoint in {out}, if it has one."
-            if out
+            f" The same command goes on from the last checkpoint in {values['out']}, if it has one."
+            if name == "pretrain" and "out" in values
             else ""
         )
         return _fail(f"Stopped by Ctrl-C.{onwards}", 130)

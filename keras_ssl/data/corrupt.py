@@ -30,6 +30,11 @@ class CorruptFiles:
         self._lock = threading.Lock()  # tf.data calls `report` from several threads
 
     @property
+    def names(self) -> Sequence[str]:
+        """Names of all files, by index."""
+        return self._names
+
+    @property
     def reasons(self) -> dict[str, str]:
         """Why each unreadable file could not be read, by name, in the order of finding them."""
         return {self._names[index]: reason for index, reason in list(self._found.items())}

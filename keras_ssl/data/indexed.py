@@ -52,6 +52,14 @@ class IndexedSource(Source):
         return self._labels
 
     @property
+    def files(self) -> list[str] | None:
+        """Names of the image files by index, within their folder; None where there are none."""
+        if self._files is None:
+            return None
+        names = self._files.names
+        return [names[i] for i in (range(self.size) if self._origin is None else self._origin)]
+
+    @property
     def corrupt(self) -> list[str]:
         """Names of the files found unreadable so far."""
         return list(self.corrupt_reasons)

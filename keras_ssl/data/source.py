@@ -58,6 +58,11 @@ class Source(abc.ABC):
         return self.labels is not None
 
     @property
+    def files(self) -> list[str] | None:
+        """Names of the image files by index, within their folder; None where there are none."""
+        return None
+
+    @property
     def corrupt(self) -> list[str]:
         """Names of the files found unreadable so far."""
         return []

@@ -26,18 +26,21 @@ CLASSES = (
     "#2f5d8a #a0cbe8 #ffbe7d #8cd17d #b6992d #499894 #d37295 #fabfd2 #d4a6c8 #79706e"
 ).split()
 
-PAGE = """<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{{title}}</title>
-<style>
+SCHEME = """\
 :root { --font: system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", sans-serif;
   --page: #f7f7f5; --card: #ffffff; --ink: #1c1d1f; --muted: #63666b; --line: #e3e3df;
   --s0: #2563a8; --s1: #d0671a; --good: #23823f; --warn: #a86a00; --bad: #c0322b; }
 @media (prefers-color-scheme: dark) { :root {
   --page: #16171a; --card: #1f2124; --ink: #e9e9e6; --muted: #a0a4aa; --line: #36393e;
   --s0: #6ea8e6; --s1: #f09a58; --good: #5cc27b; --warn: #e0a63c; --bad: #ef7a70; } }
-* { box-sizing: border-box; }
+"""
+
+PAGE = """<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{{title}}</title>
+<style>
+{{scheme}}* { box-sizing: border-box; }
 body { margin: 0; background: var(--page); color: var(--ink);
   font: 15px/1.5 var(--font); font-variant-numeric: tabular-nums; }
 main { max-width: 1120px; margin: 0 auto; padding: 32px 20px 64px; }
@@ -82,7 +85,7 @@ th { font-weight: 500; color: var(--muted); } td { overflow-wrap: anywhere; }
 details td, details th { white-space: nowrap; font-size: 13px; }
 </style></head><body><main><h1>{{title}}</h1>
 {{verdict}}<!--evaluation--><!--/evaluation-->{{body}}</main></body></html>
-"""
+""".replace("{{scheme}}", SCHEME)
 
 
 def section(title: str, note: str, body: str) -> str:
@@ -133,7 +136,7 @@ def _svg(figure: Figure, name: str) -> str:
     return text.replace("<svg ", label, 1)
 
 
-def _displayable(image: np.ndarray) -> np.ndarray:
+def displayable(image: np.ndarray) -> np.ndarray:
     """An image of any kind as uint8 (H, W, 3)."""
     image = image[len(image) // 2] if image.ndim == 4 else image  # a clip's middle frame
     if image.dtype != np.uint8:
@@ -149,7 +152,7 @@ def _displayable(image: np.ndarray) -> np.ndarray:
 
 def picture(image: np.ndarray, kind: str = "", label: str = "") -> str:
     """An image of any kind as an `img` tag of the class `kind`."""
-    shown = Image.fromarray(_displayable(image))
+    shown = Image.fromarray(displayable(image))
     shown.thumbnail((2 * PIXELS, 2 * PIXELS))
     buffer = io.BytesIO()
     shown.save(buffer, "PNG")

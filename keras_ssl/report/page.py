@@ -8,18 +8,15 @@ import math
 import os
 import pathlib
 import tempfile
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from sklearn.decomposition import PCA
-from sklearn.manifold import TSNE
-from threadpoolctl import threadpool_limits
 
 from keras_ssl.report import pictures
 from keras_ssl.report.charts import PAGE, chart, epoch_table, scatter, section, table, text
 from keras_ssl.report.pictures import class_name
+from keras_ssl.report.projection import project
 
 MAP_POINTS = 1000
 PANELS = (  # title, columns of the metrics, what the reader should know
@@ -201,7 +198,7 @@ def _curves(metrics: Sequence[Mapping[str, Any]]) -> str:
 
 def _map(features: np.ndarray, labels: np.ndarray | None, class_names: Sequence[str] | None) -> str:
     chosen = np.random.default_rng(0).permutation(len(features))[:MAP_POINTS]
-    points, method = _project(features[chosen])
+    points, method = project(features[chosen])
     note = f"{len(chosen)} images, {method} of their features. "
     if labels is None:
         note += "No labels were given."
@@ -212,23 +209,3 @@ def _map(features: np.ndarray, labels: np.ndarray | None, class_names: Sequence[
         note += f"Coloured by class ({len(order)}), which training has not seen."
         groups = {n: points[[name == n for name in names]] for n in order}
     return section("Map of the embeddings", note, scatter(groups))
-
-
-def _project(features: np.ndarray) -> tuple[np.ndarray, str]:
-    """Two coordinates for each row, and the name of the method."""
-    features = features.astype(np.float64)
-    features = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # features that do not vary at all
-        parts = min(50, *features.shape)
-        reduced = np.nan_to_num(PCA(parts, random_state=0).fit_transform(features))
-        if len(features) >= 30 and reduced.shape[1] > 1 and reduced.std() > 1e-6:
-            # Scaled so that a tight cone of features is spread like any other.
-            reduced = reduced / reduced[:, 0].std()
-            perplexity = min(30.0, len(features) / 4)
-            tsne = TSNE(2, perplexity=perplexity, max_iter=500, init="pca", random_state=0)
-            with threadpool_limits(1):  # on shared cores, threads of a small task mostly wait
-                return tsne.fit_transform(reduced), "t-SNE"
-    if reduced.shape[1] < 2:
-        reduced = np.concatenate([reduced, np.zeros((len(reduced), 1))], axis=1)
-    return reduced[:, :2], "PCA"

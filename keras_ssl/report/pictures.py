@@ -98,12 +98,15 @@ def _queries(count: int, labels: np.ndarray | None) -> np.ndarray:
     return order[:QUERIES]
 
 
-def nearest(features: np.ndarray, queries: np.ndarray) -> np.ndarray:
-    """For each of `queries`, the rows of `features` (N, D) of greatest cosine, best first."""
+def nearest(features: np.ndarray, queries: np.ndarray, count: int = NEIGHBOURS) -> np.ndarray:
+    """For each of `queries`, the rows of `features` (N, D) of greatest cosine, best first.
+
+    At most `count` of them; the query itself is none.
+    """
     unit = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
     similarity = unit[queries] @ unit.T
     similarity[np.arange(len(queries)), queries] = -np.inf
-    count = min(NEIGHBOURS, len(features) - 1)
+    count = min(count, len(features) - 1)
     return np.argsort(-similarity, axis=1, kind="stable")[:, :count]
 
 

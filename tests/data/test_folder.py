@@ -52,6 +52,16 @@ def test_folders_are_labels_for_evaluation(tmp_path):
     assert labels.tolist() == [0, 1, 1, 2]
 
 
+def test_names_of_the_files(tmp_path):
+    source = data.from_folder(fill(tmp_path / "a", 4, "deep/{}.png").parent)
+    names = [f"a/deep/{number}.png" for number in range(4)]
+    assert source.files == names
+    part = source.subset(np.array([3, 1, 2])).subset(np.array([2, 0]))
+    assert part.files == [names[2], names[3]] and images(part)[1].shape == (16, 16, 3)
+    np.testing.assert_array_equal(images(part)[1], pixels_of(3))
+    assert data.from_array(np.zeros((2, 4, 4, 3), np.uint8)).files is None
+
+
 def test_no_labels_without_classes(tmp_path):
     fill(tmp_path / "one" / "only", 3)
     assert data.from_folder(tmp_path / "one").labels is None

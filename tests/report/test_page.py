@@ -1,8 +1,8 @@
-import html.parser
 import re
 
 import numpy as np
 import pytest
+from pages import Page
 
 from keras_ssl.evaluation import Verdict
 from keras_ssl.report import charts, pictures
@@ -17,35 +17,6 @@ METRICS = [
     {"epoch": 1, "loss": 5.0, "knn": float("nan"), "features_std": 0.2, "embedding_std": 0.3},
     {"epoch": 2, "loss": 4.0, "knn": 0.4, "features_std": 0.3, "embedding_std": 0.5, "kl": 1.0},
 ]
-
-
-class Page(html.parser.HTMLParser):
-    """Tags that do not close, and addresses that the page points to."""
-
-    VOID = {"meta", "img", "br"}
-
-    def __init__(self, text):
-        super().__init__()
-        self.open, self.tags, self.addresses, self.text = [], [], [], ""
-        self.feed(text)
-        assert not self.open
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        if tag not in self.VOID:
-            self.open.append(tag)
-        self.addresses += [v for k, v in attrs if k in ("src", "href", "xlink:href")]
-
-    def handle_startendtag(self, tag, attrs):
-        self.handle_starttag(tag, attrs)
-        if tag not in self.VOID:
-            self.open.pop()
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.text += data
 
 
 def write(path, **kwargs):
