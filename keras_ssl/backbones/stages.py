@@ -77,6 +77,12 @@ class _Cut:
 
 def _chosen(backbone: Backbone) -> list[_Cut]:
     cuts = _cuts(backbone.network, backbone.image_shape)
+    if len(cuts) < 2:
+        raise ValueError(
+            f"Backbone '{backbone.name}' must be a functional network of Keras layers to have "
+            "inner stages. Received: one of a single piece. Take the run folder or the .keras file "
+            "in the place of a SavedModel."
+        )
     cuts = [c for c in cuts if not isinstance(c.layer, _FRAMES) and c.shape != backbone.image_shape]
     groups = []  # neighbours of one resolution, the number of channels left aside
     for cut in cuts:
@@ -89,12 +95,6 @@ def _chosen(backbone: Backbone) -> list[_Cut]:
         if not any(getattr(cut.layer, "weights", None) for cut in groups[-1]):
             taken[-2].pop()  # pooled as stages are, it is the same as the end
     chosen = [cut for cuts in taken for cut in cuts]
-    if len(chosen) < 2:
-        raise ValueError(
-            f"Backbone '{backbone.name}' must be a functional network of Keras layers to have "
-            "inner stages. Received: one of a single piece. Take the run folder or the .keras file "
-            "in the place of a SavedModel."
-        )
     return chosen
 
 

@@ -6,10 +6,11 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_ssl import views
 from keras_ssl.data import Source, from_array, stream
 from keras_ssl.evaluation.features import extract, labelled
+from keras_ssl.ops import to_unit_range
 from keras_ssl.optimizers import WarmupCosine
+from keras_ssl.views import Compose, HorizontalFlip, RandomResizedCrop, SingleView
 
 STEPS, FEWEST_EPOCHS, MOST_EPOCHS = 500, 20, 100
 FEW = 2000  # labelled images below which batches are small
@@ -26,7 +27,7 @@ class FineTuned:
         epochs: passes over them.
         batch_size: of the training.
         learning_rate: peak.
-        model: the classifier, from images (uint8 or float in [0, 1]) to logits.
+        model: the classifier, from float images in [0, 1] to logits.
     """
 
     accuracy: float
@@ -94,8 +95,8 @@ def fine_tune(
     schedule = WarmupCosine(learning_rate, epochs * steps, epochs * steps // 20)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.Adam(schedule), loss, jit_compile=False)
-    crop = views.Compose([views.RandomResizedCrop(size, SCALE), views.HorizontalFlip()])
-    batches = stream(source, views.SingleView(crop), batch_size, seed, labels=True)
+    views = SingleView(Compose([RandomResizedCrop(size, SCALE), HorizontalFlip()]))
+    batches = stream(source, views, batch_size, seed, labels=True)
     model.fit(
         batches.map(lambda batch: (batch["views"][0], batch["label"])),
         epochs=epochs,
@@ -103,7 +104,7 @@ def fine_tune(
         shuffle=False,
         verbose=verbose,
     )
-    scores = extract(model.predict_on_batch, test_images)
+    scores = extract(lambda x: model.predict_on_batch(to_unit_range(x)), test_images)
     accuracy = float(np.mean(scores.argmax(axis=1) == test_labels))
     return FineTuned(accuracy, source.size, epochs, batch_size, float(learning_rate), model)
 

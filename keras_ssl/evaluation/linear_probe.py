@@ -102,7 +102,7 @@ def linear_probe(
         raise ValueError(f'`solver` must be "auto", "lbfgs" or "sgd". Received: {solver!r}.')
     images, labels = labelled(train, image_size)
     test_images, test_labels = labelled(test, image_size, "test", classes_of=train)
-    x, x_test = _standardise(
+    x, x_test = standardise(
         extract(encode, images, batch_size, image_size),
         extract(encode, test_images, batch_size, image_size),
     )
@@ -228,7 +228,8 @@ def _softmax_gradient(scores: np.ndarray, y: np.ndarray, runs: int, classes: int
     return (scores / len(y)).reshape(len(y), runs * classes)
 
 
-def _standardise(x: np.ndarray, x_test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def standardise(x: np.ndarray, x_test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both with the mean 0 and standard deviation 1 of `x`; dimensions that are dead stay 0."""
     if not (np.isfinite(x).all() and np.isfinite(x_test).all()):
         raise ValueError(
             "`encode` must return finite features. Received: NaN or infinity among them. "

@@ -12,7 +12,7 @@ from sklearn.model_selection import StratifiedKFold, cross_val_score
 from threadpoolctl import threadpool_limits
 
 from keras_ssl.evaluation.features import extract, labelled
-from keras_ssl.evaluation.linear_probe import INVERSE_PENALTIES
+from keras_ssl.evaluation.linear_probe import INVERSE_PENALTIES, standardise
 
 FOLDS = 5
 ONE_SHOT = 0.1  # the inverse penalty where a class has one image, which cannot be held out
@@ -91,8 +91,9 @@ def low_shot(
     """Accuracy of a linear layer on frozen features, learnt from a share of the labels.
 
     For each share and draw, logistic regression with an L2 penalty (as `linear_probe`'s "lbfgs")
-    on the drawn features, standardised by their own statistics. C is the best in a stratified
-    cross-validation of up to five folds within the draw: no other label is seen.
+    on the drawn features, standardised by the statistics of all training images, which need no
+    labels. C is the best in a stratified cross-validation of up to five folds within the draw: no
+    other label is seen.
 
     Args:
         encode: images (B, H, W, C) -> features (B, D), for instance `model.encode`.
@@ -116,8 +117,10 @@ def low_shot(
     test_images, test_labels = labelled(test, image_size, "test", classes_of=train)
     seeds = range(seed, seed + draws)
     chosen = {f: [draw_labels(labels, f, s) for s in seeds] for f in fractions}  # checks them all
-    x = extract(encode, images, batch_size, image_size)
-    x_test = extract(encode, test_images, batch_size, image_size)
+    x, x_test = standardise(
+        extract(encode, images, batch_size, image_size),
+        extract(encode, test_images, batch_size, image_size),
+    )
     results = []
     for fraction, picked in chosen.items():
         accuracies = [
@@ -129,9 +132,6 @@ def low_shot(
 
 
 def _predict(x: np.ndarray, y: np.ndarray, x_test: np.ndarray, seed: int) -> np.ndarray:
-    mean, std = x.mean(axis=0, dtype=np.float64), x.std(axis=0, dtype=np.float64)
-    std = np.where(std > 1e-6 * max(float(std.max()), 1e-30), std, 1.0)
-    x, x_test = (((a - mean) / std).astype(np.float32) for a in (x, x_test))
     folds = min(FOLDS, int(np.unique(y, return_counts=True)[1].min()))
     best = ONE_SHOT
     with warnings.catch_warnings(), threadpool_limits(1, "blas"):  # the products are thin
