@@ -38,8 +38,10 @@ MAY_IMPORT = {
     "evaluation": {"evaluation", "ops", "data"},
     "callbacks": {"callbacks", "evaluation", "ops"},
     "export": {"ops", "backbones"},
+    "encoders": {"backbones"},
     "methods": {
         "methods",
+        "encoders",
         "engine",
         "layers",
         "losses",
@@ -52,7 +54,7 @@ MAY_IMPORT = {
     "report": {"report"},
     "runs": {
         "runs",
-        "backbones",
+        "encoders",
         "optimizers",
         "methods",
         "engine",

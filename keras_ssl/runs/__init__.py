@@ -1,6 +1,6 @@
 """A pretraining run: the loop, its folder, and what it watches and measures."""
 
-from keras_ssl.runs.encoders import load_encoder
+from keras_ssl.encoders import load_encoder
 from keras_ssl.runs.pretrain import Run, pretrain, train
 
 __all__ = ["Run", "load_encoder", "pretrain", "train"]
