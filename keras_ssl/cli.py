@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping
 from absl import flags, logging
 
 from keras_ssl import methods, runs
-from keras_ssl.methods.create import find, options_of
+from keras_ssl.methods.create import find, needed, options_of
 from keras_ssl.ops.names import near
 
 _DEFINE = {bool: flags.DEFINE_bool, int: flags.DEFINE_integer, float: flags.DEFINE_float}
@@ -106,6 +106,8 @@ def _methods(method: str | None = None):
     for option, parameter in options_of(find(method)).items():
         known = parameter.default not in (None, parameter.empty)
         default = f" (default: {parameter.default})" if known else ""
+        if option in needed(find(method)):
+            default = " (must be given)"
         print(_entry(option + default, described[option]))
 
 
