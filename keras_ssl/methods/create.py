@@ -103,9 +103,10 @@ def check_options(method, options):
             raise ValueError(f"{method.__name__} has no argument {option!r}." + near(option, known))
         kinds = _kinds(known[option])
         if all(kind in _TYPES for kind in kinds) and not any(_fits(value, k) for k in kinds):
+            remedy = "" if option in needed(method) else ", or leave it out for the default"
             raise ValueError(
                 f"`{option}` of {method.__name__} must be {_words(kinds)}. Received: "
-                f"{option}={value!r}. Change it, or leave it out for the default."
+                f"{option}={value!r}. Change it{remedy}."
             )
 
 

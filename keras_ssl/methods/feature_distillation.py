@@ -39,7 +39,7 @@ class FeatureDistillation(SSLModel):
         "mse":     L = mean squared difference of s_i and t_i, in the teacher's unit, squared.
 
     The t of a batch enter the queue after the loss has read it. The teacher runs in inference mode
-    and is never trained; views of another size are resized for it, bilinearly.
+    and is never trained; views of another size are resized for it (bilinear, antialiased).
 
     A teacher is saved with the model, so that its file is needed once. With `keep_teacher=False` it
     is named by its path alone: what is saved holds the path and the checksum of its weights, and is

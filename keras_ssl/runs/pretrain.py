@@ -83,7 +83,8 @@ def pretrain(
             alone), a TFDS name, an `.npz` file, `shapes` (drawn here); in Python also an array or
             a `keras_ssl.data.Source`.
         out: the run folder: `config.json`, `metrics.csv`, `tensorboard/`, `checkpoints/`,
-            `encoder/`, `encoder.keras`, `report.html`. The same command continues the run in it,
+            `encoder/`, `encoder.keras`, `report.html` (and `teacher.keras` where the method has a
+            frozen teacher and keeps it). The same command continues the run in it,
             and with more `epochs` goes on beyond its end.
         backbone: name of a backbone, or in Python a model; by default resnet18, and none for
             methods that bring their own network.

@@ -149,9 +149,12 @@ class Spy:
         return self.network(x, training=training)
 
 
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
 @pytest.mark.parametrize("file", ["teacher.keras", "saved", "run"])
-def test_a_teacher_from_a_file_gives_the_features_of_its_encoder(files, file):
-    teacher, folder = files
+def test_a_teacher_from_a_file_gives_the_features_of_its_encoder(written, file, policy):
+    """In its own number format, whatever the run's."""
+    teacher, folder = written
+    keras.config.set_dtype_policy(policy)
     model, (view,) = distillation(folder / file), batch()["views"]
     np.testing.assert_allclose(model._taught(view), teacher(view), atol=1e-5)
     assert model.keep_teacher == (file != "saved")
