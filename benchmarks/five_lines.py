@@ -90,8 +90,9 @@ def main(arguments):
         return _turn(FLAGS.turn)
     if FLAGS.methods is None:
         from keras_ssl.methods import METHODS
+        from keras_ssl.methods.create import needed
 
-        FLAGS.methods = [method.__name__ for method in METHODS]
+        FLAGS.methods = [method.__name__ for method in METHODS if not needed(method)]
     rows, commit = {}, results.commit()
     for name in FLAGS.methods:
         own = [word for word in sys.argv[1:] if not word.startswith(("--methods", "--record"))]

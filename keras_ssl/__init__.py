@@ -18,13 +18,14 @@ from keras_ssl import (
     optimizers,
     views,
 )
+from keras_ssl.encoders import load_encoder
 from keras_ssl.engine import SSLModel
 from keras_ssl.export import export_encoder
 from keras_ssl.methods import *  # noqa: F403  (every method)
 from keras_ssl.methods.create import create
-from keras_ssl.runs import embed, evaluate, load_encoder, pretrain
+from keras_ssl.runs import embed, evaluate, pretrain
 
 __version__ = "0.3.0"
 
-_INTERNAL = {"METHODS", "engine", "export", "methods", "report", "runs"}
+_INTERNAL = {"METHODS", "encoders", "engine", "export", "methods", "report", "runs"}
 __all__ = sorted(name for name in vars() if name[0] != "_" and name not in _INTERNAL)

@@ -20,8 +20,9 @@ from collections.abc import Callable, Mapping
 from absl import flags, logging
 
 from keras_ssl import methods, runs
+from keras_ssl.encoders import load_encoder
 from keras_ssl.export import export_encoder
-from keras_ssl.methods.create import find, options_of
+from keras_ssl.methods.create import find, needed, options_of
 from keras_ssl.ops.names import near
 
 _DEFINE = {bool: flags.DEFINE_bool, int: flags.DEFINE_integer, float: flags.DEFINE_float}
@@ -116,6 +117,8 @@ def _methods(method: str | None = None):
     for option, parameter in options_of(find(method)).items():
         known = parameter.default not in (None, parameter.empty)
         default = f" (default: {parameter.default})" if known else ""
+        if option in needed(find(method)):
+            default = " (must be given)"
         print(_entry(option + default, described[option]))
 
 
@@ -144,7 +147,7 @@ def _export(
         layer: name of an inner stage to end with; by default the last.
         allow_code: whether a `.keras` file may bring code of its own (Lambda layers).
     """
-    network = runs.load_encoder(encoder, allow_code=allow_code)
+    network = load_encoder(encoder, allow_code=allow_code)
     print(f"encoder  {export_encoder(network, out, format, layer)}")
 
 

@@ -20,7 +20,7 @@ from benchmarks import results
 from keras_ssl import backbones, data, distribute, evaluation, optimizers, runs
 from keras_ssl.methods import create as methods
 from keras_ssl.ops.names import near
-from keras_ssl.runs import figures, precisions
+from keras_ssl.runs import figures, precisions, teachers
 from keras_ssl.runs.folder import recorded, write_atomically
 
 flags.DEFINE_string("preset", None, "Which of the recipe's presets to run.")
@@ -248,7 +248,8 @@ def run(
         source = source.subset(range(config.images))
     judge = linear_probe and source.has_labels and test is not None
     with distribute.scope("auto"):
-        model = recipe.make_model(config, source.size, **options)
+        given = teachers.given(recipe.method, config.options, out)
+        model = recipe.make_model(config, source.size, **{**given, **options})
     accuracies = {"random": _judge(model, source, test, config)} if judge and random else {}
     result = runs.train(
         model,

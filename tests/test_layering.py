@@ -38,8 +38,10 @@ MAY_IMPORT = {
     "evaluation": {"evaluation", "ops", "data", "optimizers", "views"},
     "callbacks": {"callbacks", "evaluation", "ops"},
     "export": {"ops", "backbones"},
+    "encoders": {"backbones"},
     "methods": {
         "methods",
+        "encoders",
         "engine",
         "layers",
         "losses",
@@ -53,6 +55,7 @@ MAY_IMPORT = {
     "runs": {
         "runs",
         "backbones",
+        "encoders",
         "optimizers",
         "methods",
         "engine",
@@ -65,7 +68,7 @@ MAY_IMPORT = {
         "distribute",
         "ops",
     },
-    "cli": {"runs", "methods", "ops", "export"},
+    "cli": {"runs", "methods", "ops", "encoders", "export"},
 }
 FILES = sorted(PACKAGE.rglob("*.py"))
 

@@ -34,6 +34,8 @@ class SSLModel(Trainer, keras.Model):
         players: trainable variables by player, where several optimizers take turns; empty for one.
         short_run: `optimizers.ShortRun`, the optimizer of runs with few steps; None where that of
             the paper serves them as well.
+        teachers: arguments of the constructor that are frozen networks, given as models or by path;
+            a run folder keeps a copy of each that the model holds, so that its file is needed once.
         half_precision: whether `pretrain(precision="auto")` may take bfloat16 for the method.
         unsupported: checks of the contract suite that the method cannot pass, with the reason.
         batches_seen: variable, batches that the current optimizer has been trained on.
@@ -47,6 +49,7 @@ class SSLModel(Trainer, keras.Model):
     num_images = None
     players = {}
     short_run = None
+    teachers = ()
     half_precision = True
     unsupported = {}
 

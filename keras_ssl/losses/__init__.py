@@ -12,7 +12,11 @@ from keras_ssl.losses.contrastive import (
     nt_xent,
     supervised_contrastive,
 )
-from keras_ssl.losses.distillation import soft_target_cross_entropy
+from keras_ssl.losses.distillation import (
+    feature_mse,
+    similarity_cross_entropy,
+    soft_target_cross_entropy,
+)
 from keras_ssl.losses.likelihood import (
     bernoulli,
     discretized_logistic,
@@ -36,6 +40,7 @@ __all__ = [
     "decoupled_contrastive",
     "discretized_logistic",
     "discriminator_loss",
+    "feature_mse",
     "gaussian",
     "info_nce",
     "inter_view_nce",
@@ -47,6 +52,7 @@ __all__ = [
     "noise_contrastive",
     "nt_xent",
     "partition_estimate",
+    "similarity_cross_entropy",
     "soft_target_cross_entropy",
     "supervised_contrastive",
     "swapped_prediction",

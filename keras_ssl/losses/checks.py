@@ -3,12 +3,13 @@
 from typing import Any
 
 
-def check_temperature(temperature: float) -> None:
-    """Raise unless `temperature` is positive."""
+def check_temperature(
+    temperature: float, name: str = "temperature", usual: str = "0.05 to 1"
+) -> None:
+    """Raise unless `temperature`, the argument `name`, is positive."""
     if not temperature > 0:
         raise ValueError(
-            f"`temperature` must be > 0. Received: temperature={temperature}. "
-            "Usual values are 0.05 to 1."
+            f"`{name}` must be > 0. Received: {name}={temperature}. Usual values are {usual}."
         )
 
 
@@ -21,5 +22,14 @@ def check_matrices(**named: Any) -> None:
         raise ValueError(
             f"`{name1}` and `{name2}` must both have shape (N, D). "
             f"Received: {name1}.shape={shapes[0]}, {name2}.shape={shapes[1]}. "
-            "Row i of one must be the other view of row i of the other."
+            "Row i of one belongs to row i of the other: both are of one image."
+        )
+
+
+def check_queue(queue: Any, width: int, like: str) -> None:
+    """Raise unless `queue` has rows of `width`, which is that of the argument `like`."""
+    if len(queue.shape) != 2 or queue.shape[-1] != width:
+        raise ValueError(
+            f"`queue` must have shape (K, {width}), one key a row, as wide as `{like}`. "
+            f"Received: queue.shape={tuple(queue.shape)}. Transpose it if keys are columns."
         )

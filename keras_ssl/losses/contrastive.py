@@ -4,7 +4,7 @@ from typing import Any
 
 from keras import ops
 
-from keras_ssl.losses.checks import check_matrices, check_temperature
+from keras_ssl.losses.checks import check_matrices, check_queue, check_temperature
 from keras_ssl.ops.similarity import l2_normalize
 
 
@@ -74,11 +74,7 @@ def info_nce(query: Any, key: Any, queue: Any, temperature: float = 0.07) -> Any
     """
     check_temperature(temperature)
     check_matrices(query=query, key=key)
-    if len(queue.shape) != 2 or queue.shape[-1] != query.shape[-1]:
-        raise ValueError(
-            f"`queue` must have shape (K, {query.shape[-1]}), one key a row, as wide as `query`. "
-            f"Received: queue.shape={tuple(queue.shape)}. Transpose it if keys are columns."
-        )
+    check_queue(queue, query.shape[-1], like="query")
     query = l2_normalize(query)
     key = ops.stop_gradient(l2_normalize(key))
     queue = ops.stop_gradient(l2_normalize(queue))

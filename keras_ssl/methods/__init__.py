@@ -10,6 +10,7 @@ from keras_ssl.methods.bigan import BiGAN
 from keras_ssl.methods.byol import BYOL
 from keras_ssl.methods.cmc import CMC
 from keras_ssl.methods.dcl import DCL
+from keras_ssl.methods.feature_distillation import FeatureDistillation
 from keras_ssl.methods.infomin import InfoMin
 from keras_ssl.methods.instdisc import InstDisc
 from keras_ssl.methods.moco import MoCo

@@ -2,6 +2,7 @@
 
 import inspect
 import numbers
+import os
 import re
 import types
 import typing
@@ -17,11 +18,13 @@ _NETWORKS = {  # what `create` gives a constructor itself, and where it comes fr
     "backbone": "Give it beside the method, in the shell as --backbone.",
     "input_shape": "It follows from the images and `image_size`.",
 }
+_OF_THE_IMAGES = ("num_images",)  # what `pretrain` gives by itself
 _TYPES = {
     bool: (bool, "True or False"),
     int: (numbers.Integral, "a whole number"),
     float: (numbers.Real, "a number"),
     str: (str, "text"),
+    os.PathLike: (os.PathLike, "a path"),
     keras.Layer: (keras.Layer, "a Keras layer or model (which Python alone can give)"),
     list[keras.Layer]: ((list, tuple), "a list of Keras models (which Python alone can give)"),
     types.NoneType: (types.NoneType, "None"),
@@ -44,14 +47,15 @@ def create(name, input_shape=(224, 224, 3), backbone=None, **options):
 
     Raises:
         ValueError: if the name or an option is unknown (the message names the near ones), an option
-            is of another type than the constructor's annotation says, or a backbone is given to a
-            method with a network of its own.
+            is missing or of another type than the constructor's annotation says, or a backbone is
+            given to a method with a network of its own.
 
     Example:
         >>> model = keras_ssl.create("simclr", input_shape=(32, 32, 3), backbone="small_conv")
     """
     method = find(name)
     check_options(method, options)
+    check_needed(method, options)
     if keeps_images(method) and "num_images" not in options:
         raise ValueError(
             f"{method.__name__} keeps state of every image: `num_images`, the number of images of "
@@ -97,13 +101,26 @@ def check_options(method, options):
             )
         if option not in known:
             raise ValueError(f"{method.__name__} has no argument {option!r}." + near(option, known))
-        hint = known[option].annotation
-        kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+        kinds = _kinds(known[option])
         if all(kind in _TYPES for kind in kinds) and not any(_fits(value, k) for k in kinds):
+            remedy = "" if option in needed(method) else ", or leave it out for the default"
             raise ValueError(
-                f"`{option}` of {method.__name__} must be "
-                f"{' or '.join(_TYPES[kind][1] for kind in kinds)}. Received: {option}={value!r}. "
-                "Change it, or leave it out for the default."
+                f"`{option}` of {method.__name__} must be {_words(kinds)}. Received: "
+                f"{option}={value!r}. Change it{remedy}."
+            )
+
+
+def check_needed(method, options):
+    """Raise a ValueError for an option that the class `method` needs and `options` lack."""
+    for option in needed(method):
+        if option not in options:
+            raise ValueError(
+                f"`{option}` of {method.__name__} must be given: "
+                f"{_words(_kinds(options_of(method)[option]))}. Received: "
+                f"{sorted(options) or 'no options'}. Pass create(..., {option}=...) or "
+                f"pretrain(..., method_options={{{option!r}: ...}}), in the shell "
+                f"--set={option}=VALUE; `keras-ssl methods --method={method.__name__.lower()}` "
+                "tells what it is."
             )
 
 
@@ -111,6 +128,22 @@ def options_of(method):
     """What the constructor of `method` takes besides its network: `inspect.Parameter` by name."""
     parameters = inspect.signature(method.__init__).parameters
     return {name: parameters[name] for name in arguments(method) if name not in _NETWORKS}
+
+
+def needed(method):
+    """Names of the options that must be given: without default, and not known from the images."""
+    options = options_of(method).items()
+    return [name for name, p in options if p.default is p.empty and name not in _OF_THE_IMAGES]
+
+
+def _kinds(parameter):
+    """The types that a constructor's argument may have, by its annotation."""
+    hint = parameter.annotation
+    return typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+
+
+def _words(kinds):
+    return " or ".join(_TYPES[kind][1] if kind in _TYPES else str(kind) for kind in kinds)
 
 
 def _fits(value, kind):

@@ -13,11 +13,11 @@ from keras_ssl import data as data_module
 from keras_ssl import evaluation
 from keras_ssl.data.folder import CORRUPT, PIXELS
 from keras_ssl.data.loading import check_image_size
+from keras_ssl.encoders import load_encoder
 from keras_ssl.engine import inputs
 from keras_ssl.ops.names import some
 from keras_ssl.report import browser
 from keras_ssl.runs import features_file
-from keras_ssl.runs.encoders import load_encoder
 from keras_ssl.runs.features_file import Features
 
 POINTS = 2000

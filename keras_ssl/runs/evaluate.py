@@ -17,8 +17,8 @@ from keras_ssl import evaluation, report
 from keras_ssl.backbones import Backbone, stages, until
 from keras_ssl.data import Source
 from keras_ssl.data.folder import CORRUPT, PIXELS
+from keras_ssl.encoders import load_encoder
 from keras_ssl.ops.names import near
-from keras_ssl.runs.encoders import load_encoder
 from keras_ssl.runs.folder import write_atomically
 
 PROTOCOLS = ("knn", "linear", "layers", "lowshot", "finetune")

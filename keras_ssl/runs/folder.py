@@ -6,6 +6,7 @@
                                checksums; the last two
     tensorboard/               scalars of every epoch
     encoder/, encoder.keras    the result, once training has ended
+    teacher.keras              the frozen teacher of a method that has one and keeps it
     report.html                the page on the run
 
 Everything is written beside its place and then renamed, so that a run killed at any moment leaves a

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import pathlib
 import zlib
 from typing import Any
@@ -18,8 +19,7 @@ from keras_ssl.engine import optimizer as frame
 from keras_ssl.export import copy_backbone, export_encoder, save_backbone
 from keras_ssl.methods import create as methods
 from keras_ssl.ops.names import some
-from keras_ssl.runs import figures, precisions, watch
-from keras_ssl.runs.encoders import BACKBONE
+from keras_ssl.runs import figures, precisions, teachers, watch
 from keras_ssl.runs.evaluate import show_again
 from keras_ssl.runs.folder import Recorder, RunFolder, guard, recorded
 
@@ -84,8 +84,9 @@ def pretrain(
             alone), a TFDS name, an `.npz` file, `shapes` (drawn here); in Python also an array or
             a `keras_ssl.data.Source`.
         out: the run folder: `config.json`, `metrics.csv`, `tensorboard/`, `checkpoints/`,
-            `encoder/`, `encoder.keras`, `backbone.keras`, `report.html`. The same command continues
-            the run in it, and with more `epochs` goes on beyond its end.
+            `encoder/`, `encoder.keras`, `backbone.keras`, `report.html` (and `teacher.keras` where
+            the method has a frozen teacher and keeps it). The same command continues the run in it,
+            and with more `epochs` goes on beyond its end.
         backbone: name of a backbone, or in Python a model; by default resnet18, and none for
             methods that bring their own network.
         image_size: height and width of the views, one number; by default the images' own, at most
@@ -133,6 +134,9 @@ def pretrain(
     strategy = distribute.resolve(strategy)  # first: several processes must be set up before all
     cls, options = methods.find(method), method_options or {}
     methods.check_options(cls, options)  # before images are read
+    methods.check_needed(cls, options)
+    options = {k: os.fspath(v) if isinstance(v, os.PathLike) else v for k, v in options.items()}
+    given = teachers.given(cls, options, out)
     reason = None if cls.half_precision else f"{cls.__name__} learns worse in bfloat16"
     if distribute.is_multi_worker(strategy):  # of machines that may differ
         reason = "several processes train together"
@@ -163,10 +167,10 @@ def pretrain(
         "gradient_accumulation_steps": gradient_accumulation_steps,
     }
     if methods.keeps_images(cls):
-        options = {"num_images": source.size, **options}
+        given = {"num_images": source.size, **given}
     with precisions.policy(precision):
         with distribute.scope(strategy):
-            model = methods.create(cls, (size, size, source.image_shape[2]), backbone, **options)
+            model = methods.create(cls, (size, size, source.image_shape[2]), backbone, **given)
         return train(
             model,
             source,
@@ -265,6 +269,8 @@ def train(
         where = f"epochs done in {folder.path}"
         distribute.check_agreement(folder.epochs_done(), frame.strategy(model), where)
         done = folder.restore(model)
+        if chief:
+            teachers.keep(model, folder.path)
         if folder.epochs_before is not None:
             folder.extend()
             say(_extension(model, folder.epochs_before, epochs, done))

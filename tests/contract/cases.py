@@ -49,6 +49,11 @@ def head(output_norm, width=8, name="projector"):
     return heads.mlp(width, (32, 16), name=name, **start)
 
 
+def frozen(shape=SHAPE):
+    """A teacher of six features."""
+    return tiny_backbone(shape, width=6, name="large")
+
+
 def bigan():
     """BiGAN with small networks."""
     return keras_ssl.BiGAN(
@@ -82,6 +87,19 @@ CASES = {
         slow=True,
     ),
     "DCL": Case(lambda: keras_ssl.DCL(tiny_backbone(), temperature=0.2)),
+    "FeatureDistillation": Case(
+        lambda: keras_ssl.FeatureDistillation(
+            tiny_backbone(), frozen(), teacher_temperature=0.1, queue_size=40
+        ),
+        rate=0.03,
+    ),
+    "FeatureDistillation larger images": Case(
+        lambda: keras_ssl.FeatureDistillation(
+            tiny_backbone(), frozen((12, 12, 3)), objective="cosine"
+        ),
+        rate=0.03,
+        slow=True,
+    ),
     "InfoMin": Case(
         lambda: keras_ssl.InfoMin(
             tiny_backbone(), queue_size=40, momentum=0.9, temperature=0.5, groups=2

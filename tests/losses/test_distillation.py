@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 from losses.test_contrastive import gradients
 
-from keras_ssl.losses import soft_target_cross_entropy
+from keras_ssl.losses import (
+    feature_mse,
+    info_nce,
+    negative_cosine,
+    similarity_cross_entropy,
+    soft_target_cross_entropy,
+)
 
 TEMPERATURES = [0.1, 1.0, 4.0]
 
@@ -70,3 +76,126 @@ def test_arguments_are_checked(logits):
         soft_target_cross_entropy(*logits, temperature=0.0)
     with pytest.raises(ValueError, match=r"teacher.shape=\(6, 4\)"):
         soft_target_cross_entropy(logits[0], logits[1][:, :4])
+
+
+# similarity_cross_entropy
+
+
+@pytest.fixture
+def vectors():
+    """Student and teacher of 6 images, and a queue of 9 rows."""
+    rng = np.random.default_rng(0)
+    return tuple(rng.normal(size=(rows, 5)).astype("float32") for rows in (6, 6, 9))
+
+
+def similarity_loop(student, teacher, queue, t, u):
+    """The equations, image by image, in float64; mean cross-entropy and mean entropy of p."""
+    student, teacher, queue = (
+        x.astype("float64") / np.linalg.norm(x, axis=1, keepdims=True)
+        for x in (student, teacher, queue)
+    )
+    crosses, entropies = [], []
+    for s, z in zip(student, teacher):
+        rows = np.stack([z, *queue])
+        p, q = softmax((rows @ z / u)[None])[0], softmax((rows @ s / t)[None])[0]
+        crosses.append(-(p * np.log(q)).sum())
+        entropies.append(-(p * np.log(p + 1e-300)).sum())
+    return np.mean(crosses), np.mean(entropies)
+
+
+@pytest.mark.parametrize("t, u", [(0.2, 1e-4), (0.2, 0.05), (1.0, 0.5)])
+def test_similarities_by_the_equations(vectors, t, u):
+    value, (to_student, to_teacher, to_queue) = gradients(
+        lambda *x: similarity_cross_entropy(*x, t, u), *vectors
+    )
+    expected, entropy = similarity_loop(*vectors, t, u)
+    np.testing.assert_allclose(value, expected, rtol=1e-4)
+    assert value >= entropy and np.abs(to_student).max() > 1e-3
+    assert not to_teacher.any() and not to_queue.any()
+
+
+@pytest.mark.parametrize("t", [0.05, 0.2, 1.0])
+def test_a_student_that_equals_its_teacher_is_left_the_entropy(vectors, t):
+    """It is the smallest value, and the gradient is zero there."""
+    _, teacher, queue = vectors
+    value, (gradient, *_) = gradients(
+        lambda *x: similarity_cross_entropy(*x, t, t), teacher, teacher, queue
+    )
+    np.testing.assert_allclose(value, similarity_loop(teacher, *vectors[1:], t, t)[1], rtol=1e-4)
+    np.testing.assert_allclose(gradient, 0, atol=1e-6)
+    for shift in 0.1 * np.random.default_rng(1).normal(size=(5, *teacher.shape)):
+        moved = (teacher + shift).astype("float32")
+        assert float(similarity_cross_entropy(moved, teacher, queue, t, t)) > value
+
+
+def test_a_sure_teacher_asks_for_the_image_itself_as_moco(vectors):
+    np.testing.assert_allclose(
+        similarity_cross_entropy(*vectors, 0.2, 1e-4), info_nce(*vectors, 0.2), rtol=1e-5
+    )
+
+
+def test_temperatures_without_end(vectors):
+    """An undecided student pays log(K + 1); an undecided teacher asks for all rows alike."""
+    np.testing.assert_allclose(similarity_cross_entropy(*vectors, 1e6), np.log(10), rtol=1e-5)
+    logs = [info_nce(s[None], z[None], vectors[2], 0.5) for s, z in zip(*vectors[:2])]
+    student, teacher, queue = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in vectors)
+    pull = ((student * teacher).sum(1) - (student @ queue.T).mean(1)) * 9 / 10 / 0.5
+    np.testing.assert_allclose(
+        similarity_cross_entropy(*vectors, 0.5, 1e6), np.mean(logs + pull), rtol=1e-4
+    )
+
+
+def test_equal_vectors_are_told_apart_by_chance(vectors):
+    ones = [np.ones_like(x) for x in vectors]
+    np.testing.assert_allclose(similarity_cross_entropy(*ones), np.log(10), rtol=1e-5)
+
+
+def test_lengths_and_the_order_of_the_queue_do_not_count(vectors):
+    rng = np.random.default_rng(1)
+    value = similarity_cross_entropy(*vectors, 0.2, 0.05)
+    scaled = [x * rng.uniform(0.1, 10, (len(x), 1)).astype("float32") for x in vectors]
+    scaled[2] = rng.permutation(scaled[2])
+    np.testing.assert_allclose(similarity_cross_entropy(*scaled, 0.2, 0.05), value, rtol=1e-4)
+
+
+def test_half_precision_and_zero_vectors_stay_finite(vectors):
+    student, teacher, queue = vectors
+    student[0], teacher[1] = 0, 0
+    value, (gradient, *_) = gradients(similarity_cross_entropy, student, teacher, queue)
+    assert np.isfinite(value) and np.isfinite(gradient).all()
+    half = similarity_cross_entropy(*(x.astype("float16") for x in (student, teacher, queue)))
+    assert half.dtype == "float32" and np.isfinite(float(half))
+
+
+def test_arguments_of_similarities_are_checked(vectors):
+    student, teacher, queue = vectors
+    for values, message in [
+        ((student, teacher, queue, 0.0), "`temperature` must be > 0"),
+        ((student, teacher, queue, 0.2, -1.0), "`teacher_temperature` must be > 0.*=-1.0"),
+        ((student, teacher[:, :4], queue), r"teacher.shape=\(6, 4\)"),
+        ((student, teacher, queue.T), r"as wide as `student`.*\(5, 9\)"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            similarity_cross_entropy(*values)
+
+
+# feature_mse
+
+
+def test_squared_differences(vectors):
+    student, teacher, _ = vectors
+    value, (to_student, to_teacher) = gradients(feature_mse, student, teacher)
+    np.testing.assert_allclose(value, ((student - teacher) ** 2).mean(), rtol=1e-5)
+    np.testing.assert_allclose(to_student, 2 * (student - teacher) / 30, atol=1e-6)
+    assert not to_teacher.any() and float(feature_mse(teacher, teacher)) == 0
+    mean = np.tile(teacher.mean(0), (6, 1))
+    np.testing.assert_allclose(feature_mse(mean, teacher), teacher.var(0).mean(), rtol=1e-5)
+    with pytest.raises(ValueError, match="`student` and `teacher`"):
+        feature_mse(student, teacher[:3])
+
+
+def test_squared_differences_of_unit_vectors_are_cosines(vectors):
+    student, teacher = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in vectors[:2])
+    np.testing.assert_allclose(
+        5 * feature_mse(student, teacher), 2 + 2 * negative_cosine(student, teacher), rtol=1e-5
+    )

@@ -9,9 +9,9 @@ import toys
 
 import keras_ssl
 from keras_ssl import cli, data, report
+from keras_ssl.encoders import BACKBONE
 from keras_ssl.evaluation import fine_tuning
 from keras_ssl.export import save_backbone
-from keras_ssl.runs.encoders import BACKBONE
 from keras_ssl.runs.evaluate import CARD, show_again
 
 

@@ -219,6 +219,10 @@ ROWS = [
     Row("a fraction for an option", option(["--method=cmc", "--set=dim=1.5"], "`dim`", "1.5")),
     Row("text for a switch", option(["--method=simsiam", "--set=symmetric=no"], "True or False")),
     Row("a network in the shell", option(["--set=projector=mlp"], "`projector`", "Python alone")),
+    Row(
+        "a missing option",
+        option(["--method=feature_distillation"], "`teacher`", "--set=teacher=VALUE"),
+    ),
     Row("an unknown option", option(["--set=temprature=1"], "Did you mean 'temperature'")),
     Row("`name` as an option", option(["--set=name=x"], "no argument 'name'", "temperature")),
     Row("`backbone` as an option", option(["--set=backbone=vit_tiny"], "--backbone", "vit_tiny")),

@@ -9,8 +9,8 @@ import pytest
 import toys
 
 import keras_ssl
+from keras_ssl.encoders import BACKBONE, load_encoder
 from keras_ssl.export import save_backbone
-from keras_ssl.runs.encoders import BACKBONE, load_encoder
 
 IMAGES = toys.images(4)
 

@@ -126,9 +126,11 @@ def _from_saved_model(path: pathlib.Path) -> Backbone:
 
 def _endpoints(path: pathlib.Path) -> tuple[Any, tuple]:
     """The layer of a SavedModel, with training behaviour where it has it; shape of its images."""
-    layer = keras.layers.TFSMLayer(str(path), call_endpoint=_ENDPOINTS[0], name="encoder")
+    # Whatever the policy of the run: the endpoints take float32.
+    named = {"name": "encoder", "dtype": "float32"}
+    layer = keras.layers.TFSMLayer(str(path), call_endpoint=_ENDPOINTS[0], **named)
     signatures = layer._reloaded_obj.signatures
     spec = next(iter(signatures[_ENDPOINTS[0]].structured_input_signature[1].values()))
     if "train" in signatures:
-        layer = keras.layers.TFSMLayer(str(path), _ENDPOINTS[0], "train", name="encoder")
+        layer = keras.layers.TFSMLayer(str(path), _ENDPOINTS[0], "train", **named)
     return layer, tuple(spec.shape[1:])
