@@ -67,6 +67,24 @@ def load_encoder(path: str | os.PathLike | keras.Model, *, allow_code: bool = Fa
     )
 
 
+def copy_encoder(backbone: Backbone, weights: bool = True) -> Backbone:
+    """The same network, outside of any strategy; with new initial weights unless `weights`."""
+    saved = saved_model_of(backbone)
+    if saved is not None:  # Keras refuses to make its layer again from a config
+        copy = _from_saved_model(pathlib.Path(saved.filepath))
+    else:
+        copy = type(backbone).from_config(backbone.get_config())
+    if weights:
+        copy.set_weights(backbone.get_weights())
+    return copy
+
+
+def saved_model_of(backbone: Backbone) -> Any:
+    """The layer that is a SavedModel, if the network is one; else None."""
+    layers = backbone._flatten_layers()
+    return next((x for x in layers if isinstance(x, keras.layers.TFSMLayer)), None)
+
+
 def _from_file(path: pathlib.Path, allow_code: bool) -> Backbone:
     try:
         model = keras.saving.load_model(path, compile=False, safe_mode=not allow_code)

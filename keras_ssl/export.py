@@ -9,7 +9,8 @@ import tempfile
 
 import keras
 
-from keras_ssl.backbones.stages import until
+from keras_ssl.backbones import until
+from keras_ssl.encoders import copy_encoder, saved_model_of
 from keras_ssl.ops.images import to_unit_range
 
 FORMATS = ("savedmodel", "keras", "onnx", "litert")
@@ -51,12 +52,12 @@ def export_encoder(
     path = pathlib.Path(path)
     format = _format(path, format)
     backbone = getattr(model, "backbone", model)
-    if format == "keras" and _holds_saved_model(backbone):
+    if format == "keras" and saved_model_of(backbone) is not None:
         raise ValueError(
             "A SavedModel cannot become a .keras file, which holds layers. Received: "
             f"format='keras' for '{backbone.name}'. Take the run folder or a .keras file instead."
         )
-    backbone = copy_backbone(until(backbone, layer) if layer else backbone)
+    backbone = copy_encoder(until(backbone, layer) if layer else backbone)
     partial = path.with_name(f".partial-{path.name}")
     remove(partial)
     partial.parent.mkdir(parents=True, exist_ok=True)
@@ -75,10 +76,6 @@ def export_encoder(
     finally:
         remove(partial)
     return path
-
-
-def _holds_saved_model(backbone):
-    return any(isinstance(each, keras.layers.TFSMLayer) for each in backbone._flatten_layers())
 
 
 def _format(path, format):
@@ -106,18 +103,11 @@ def _through_keras(network, path, format):
         ) from error
 
 
-def copy_backbone(backbone):
-    """The same network outside of any strategy, without mirrored variables."""
-    copy = type(backbone).from_config(backbone.get_config())
-    copy.set_weights(backbone.get_weights())
-    return copy
-
-
 def save_backbone(backbone, path):
     """Write a `Backbone` as it is, for this library: with map or tokens, and its own layers."""
     partial = path.with_name(f".partial-{path.name}")
     try:
-        copy_backbone(backbone).save(partial)
+        copy_encoder(backbone).save(partial)
         os.replace(partial, path)
     finally:
         remove(partial)

@@ -35,9 +35,9 @@ MAY_IMPORT = {
         "ops",
         "optimizers",
     },
-    "evaluation": {"evaluation", "ops", "data", "optimizers", "views"},
+    "evaluation": {"evaluation", "ops", "data", "encoders", "optimizers", "views"},
     "callbacks": {"callbacks", "evaluation", "ops"},
-    "export": {"ops", "backbones"},
+    "export": {"ops", "backbones", "encoders"},
     "encoders": {"backbones"},
     "methods": {
         "methods",

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from keras_ssl.data import Source, from_array, stream
+from keras_ssl.encoders import copy_encoder, saved_model_of
 from keras_ssl.evaluation.features import extract, labelled
 from keras_ssl.ops import to_unit_range
 from keras_ssl.optimizers import WarmupCosine
@@ -113,29 +114,22 @@ def fresh(encoder: keras.Model) -> keras.Model:
     """The same network as an encoder, with new initial weights; its preprocessing stays.
 
     Raises:
-        ValueError: if the network brings its weights with it, as a SavedModel does.
+        ValueError: if the encoder is a SavedModel.
     """
-    copy = type(encoder).from_config(encoder.get_config())
-    if encoder.preprocessing is not None:
-        copy.preprocessing.set_weights(encoder.preprocessing.get_weights())
-    old, new = encoder.network.trainable_variables, copy.network.trainable_variables
-    same = [bool(np.array_equal(_numpy(a), _numpy(b))) for a, b in zip(old, new, strict=True)]
-    if all(same):
+    if saved_model_of(encoder) is not None:
         raise ValueError(
-            f"Encoder '{encoder.name}' cannot be made anew with initial weights: its network "
-            "brings its own. Take the run folder or a .keras file in the place of a SavedModel."
+            f"Encoder '{encoder.name}' is a SavedModel, which cannot be made anew with initial "
+            "weights. Take the run folder or a .keras file."
         )
+    copy = copy_encoder(encoder, weights=False)
+    if encoder.preprocessing is not None:  # constants of the data may be among its weights
+        copy.preprocessing.set_weights(encoder.preprocessing.get_weights())
     return copy
 
 
 def _classifier(encoder: keras.Model, classes: int) -> keras.Model:
-    copy = type(encoder).from_config(encoder.get_config())
-    copy.set_weights(encoder.get_weights())
+    copy = copy_encoder(encoder)
     copy.trainable = True
     images = keras.Input(encoder.image_shape, name="images")
     logits = keras.layers.Dense(classes, dtype="float32", name="logits")
     return keras.Model(images, logits(copy(images)), name="classifier")
-
-
-def _numpy(variable: Any) -> np.ndarray:
-    return keras.ops.convert_to_numpy(variable)

@@ -15,7 +15,7 @@ import numpy as np
 from keras import ops
 
 from keras_ssl import backbones, distribute, losses, optimizers, views
-from keras_ssl.encoders import load_encoder
+from keras_ssl.encoders import load_encoder, saved_model_of
 from keras_ssl.engine import SSLModel
 from keras_ssl.layers import ema, heads, queue
 from keras_ssl.ops import is_small, l2_normalize
@@ -227,7 +227,7 @@ def checksum(network):
 
 def _keeps(network, by_path, keep):
     """Whether the teacher is saved with the model, of what was asked for."""
-    saved_model = any(isinstance(n, keras.layers.TFSMLayer) for n in network._flatten_layers())
+    saved_model = saved_model_of(network) is not None
     if saved_model and keep:
         raise ValueError(
             "`keep_teacher` must be False or None for a SavedModel, which Keras' files cannot "

@@ -17,7 +17,7 @@ from keras_ssl import evaluation, report
 from keras_ssl.backbones import Backbone, stages, until
 from keras_ssl.data import Source
 from keras_ssl.data.folder import CORRUPT, PIXELS
-from keras_ssl.encoders import load_encoder
+from keras_ssl.encoders import load_encoder, saved_model_of
 from keras_ssl.ops.names import near
 from keras_ssl.runs.folder import write_atomically
 
@@ -96,7 +96,7 @@ def evaluate(
         fractions: shares of the labels for `lowshot`, with commas between them.
         draws: draws of each share.
         baseline: whether the same network with new initial weights is evaluated beside it, and
-            trained on the labels alone.
+            trained on the labels alone; a SavedModel has none.
         seed: of held-out images, draws and training.
         batch_size: images per call of the encoder.
         data_dir: where TFDS data sets are stored.
@@ -158,7 +158,7 @@ class _Job:
         self.shares, self.draws, self.seed = shares, draws, seed
         self.batch_size, self.verbose = batch_size, verbose
         self.networks = {"encoder": encoder}
-        if baseline:
+        if baseline and saved_model_of(encoder) is None:
             keras.utils.set_random_seed(seed)
             self.networks["random"] = evaluation.fresh(encoder)
         self._features = {}

@@ -14,9 +14,10 @@ from keras_ssl import data as data_module
 from keras_ssl import distribute, evaluation, optimizers, report
 from keras_ssl.callbacks import CollapseMonitor, TensorBoardScalars
 from keras_ssl.data.folder import CORRUPT, PIXELS
+from keras_ssl.encoders import BACKBONE, copy_encoder
 from keras_ssl.engine import SSLModel, inputs
 from keras_ssl.engine import optimizer as frame
-from keras_ssl.export import copy_backbone, export_encoder, save_backbone
+from keras_ssl.export import export_encoder, save_backbone
 from keras_ssl.methods import create as methods
 from keras_ssl.ops.names import some
 from keras_ssl.runs import figures, precisions, teachers, watch
@@ -353,7 +354,7 @@ def _check_settings(optimizer, **numbers):
 def _check_backbone(model):
     """Raise where the encoder could not be written at the end of the run."""
     try:
-        copy_backbone(model.backbone)
+        copy_encoder(model.backbone)
     except Exception as error:  # whatever a layer's `from_config` may raise
         raise ValueError(
             f"The backbone must be one that Keras can copy and save. Received: "
