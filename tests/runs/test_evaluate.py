@@ -8,8 +8,9 @@ import pytest
 import toys
 
 import keras_ssl
-from keras_ssl import cli, data, report
+from keras_ssl import cli, data, evaluation, report
 from keras_ssl.encoders import BACKBONE
+from keras_ssl.evaluation import FineTuned
 from keras_ssl.export import save_backbone
 from keras_ssl.runs.evaluate import CARD, show_again
 
@@ -34,7 +35,7 @@ def run(tmp_path):
 
 
 def tuned(encoder, train, test, *, rows=None, seed=0):
-    """In the place of `fine_tune`, whose own tests train: accuracies that tell what it was given."""
+    """In the place of `fine_tune`, which has its own tests: accuracies tell what it was given."""
     count = train.size if rows is None else len(rows)
     return FineTuned(0.001 * count + 0.1 * seed, count, 1, 8, 1e-3, encoder)
 
