@@ -154,34 +154,19 @@ def make_optimizer(config, model, steps_per_epoch):
             f"optimizer={config.optimizer!r}."
         )
     model.steps_per_epoch.assign(steps_per_epoch)
-    return _changed(model.default_optimizer(total, config.batch_size), config, steps_per_epoch)
+    warmup = config.warmup_epochs
+    return optimizers.adjusted(
+        model.default_optimizer(total, config.batch_size),
+        config.learning_rate,
+        config.weight_decay,
+        None if warmup is None else round(warmup * steps_per_epoch),
+    )
 
 
 def warmup_cosine(config, steps_per_epoch):
     """The schedule that `learning_rate`, `epochs` and `warmup_epochs` describe."""
     total, warmup = (round(n * steps_per_epoch) for n in (config.epochs, config.warmup_epochs or 0))
     return optimizers.WarmupCosine(config.learning_rate, total, warmup)
-
-
-def _changed(optimizer, config, steps_per_epoch):
-    """A copy of a default optimizer, of each player's, with the settings that are not None."""
-    if isinstance(optimizer, optimizers.Players):
-        players = optimizer.players.items()
-        return optimizers.Players(
-            **{name: _changed(own, config, steps_per_epoch) for name, own in players}
-        )
-    settings, schedule = optimizer.get_config(), optimizer._learning_rate
-    changes = {"peak": config.learning_rate}
-    if config.warmup_epochs is not None:
-        changes["warmup_steps"] = round(config.warmup_epochs * steps_per_epoch)
-    changes = {name: value for name, value in changes.items() if value is not None}
-    if not isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule):
-        settings["learning_rate"] = changes.get("peak", settings["learning_rate"])
-    elif changes:
-        settings["learning_rate"] = type(schedule)(**schedule.get_config() | changes)
-    if config.weight_decay is not None:
-        settings["weight_decay"] = config.weight_decay
-    return type(optimizer).from_config(settings)
 
 
 def configure(recipe, preset, changes=(), smoke=False):

@@ -3,6 +3,7 @@
 from keras_ssl.backbones.adopt import adopt
 from keras_ssl.backbones.backbone import Backbone
 from keras_ssl.backbones.catalog import NAMES, get
+from keras_ssl.backbones.libraries import from_library
 from keras_ssl.backbones.resnet import resnet18, resnet34, resnet50
 from keras_ssl.backbones.small_conv import small_conv
 from keras_ssl.backbones.stages import stages, until
@@ -14,6 +15,7 @@ __all__ = [
     "Backbone",
     "adopt",
     "channel_towers",
+    "from_library",
     "get",
     "resnet18",
     "resnet34",

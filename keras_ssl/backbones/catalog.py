@@ -7,6 +7,7 @@ import keras
 from keras_ssl.backbones import resnet, vit
 from keras_ssl.backbones.adopt import adopt
 from keras_ssl.backbones.backbone import Backbone
+from keras_ssl.backbones.libraries import from_library
 from keras_ssl.backbones.small_conv import small_conv
 from keras_ssl.ops.names import near
 
@@ -26,7 +27,8 @@ def get(backbone: str | keras.Model, input_shape: Sequence[int] | None = None) -
     """A backbone from its name, or from any model by `adopt`.
 
     Args:
-        backbone: one of `NAMES`, in any case, `-` and `_` ignored; or a model.
+        backbone: one of `NAMES`, in any case, `-` and `_` ignored; a network of another library,
+            such as "keras_applications:EfficientNetV2B0" (see `from_library`); or a model.
         input_shape: (H, W, C) of the images; None is the default of the named backbone, or what the
             model takes.
 
@@ -36,11 +38,14 @@ def get(backbone: str | keras.Model, input_shape: Sequence[int] | None = None) -
     Raises:
         ValueError: if the name is not known, or the model does not take such images.
     """
+    if isinstance(backbone, str) and ":" in backbone:
+        return from_library(backbone, input_shape)
     if isinstance(backbone, str):
         plain = {_plain(name): name for name in NAMES}
         if _plain(backbone) not in plain:
             raise ValueError(
-                "`backbone` must be a known name, or any keras.Model without its classifier. "
+                "`backbone` must be a known name, LIBRARY:NAME (such as "
+                "keras_applications:EfficientNetV2B0), or any keras.Model without its classifier. "
                 f"Received: backbone={backbone!r}.{near(backbone, NAMES)}"
             )
         maker = _MAKERS[plain[_plain(backbone)]]

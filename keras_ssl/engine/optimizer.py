@@ -32,7 +32,7 @@ def prepare(model, epochs, batches, say):
     check(model)
 
 
-def compile_default(model, epochs, steps, batch_size, accumulation=None, choice="auto"):
+def compile_default(model, epochs, steps, batch_size, accumulation=None, choice="auto", **changes):
     """Compile with the method's default optimizer for a run of `epochs` times `steps` batches.
 
     Args:
@@ -42,6 +42,7 @@ def compile_default(model, epochs, steps, batch_size, accumulation=None, choice=
         batch_size: images in the global batch.
         accumulation: batches whose gradients are averaged before a step; None for one.
         choice: one of `CHOICES`.
+        **changes: `learning_rate` and `weight_decay` in the place of its own, where not None.
 
     Returns:
         A sentence that says which optimizer was taken, and why.
@@ -59,21 +60,23 @@ def compile_default(model, epochs, steps, batch_size, accumulation=None, choice=
     total = max(1, epochs * steps // batches)
     with scope(model):
         make = model.paper_optimizer if choice == "paper" else model.default_optimizer
-        optimizer = make(total, batch_size * batches)
+        optimizer = optimizers.adjusted(make(total, batch_size * batches), **changes)
         optimizer.gradient_accumulation_steps = accumulation
         model.compile(optimizer)
-    return _sentence(model, total, choice)
+    return _sentence(model, total, choice, changes)
 
 
-def _sentence(model, total_steps, choice):
+def _sentence(model, total_steps, choice, changes):
     name, short = type(optimizers.inner(model.optimizer)).__name__, model.short_run
     taken = f"{type(model).__name__}: {name} for a run of {total_steps} steps"
+    given = [f"{key} {value:g}" for key, value in changes.items() if value is not None]
+    yours = f" Yours: {', '.join(given)}." if given else ""
     if choice == "auto" and short is not None and total_steps < short.below:
         return (
             f"{taken}, with a peak rate of {short.learning_rate:g}: the paper's optimizer learns "
-            f"little in so few and is the default from {short.below} steps on."
+            f"little in so few and is the default from {short.below} steps on.{yours}"
         )
-    return f"{taken}, with the paper's settings."
+    return f"{taken}, with the paper's settings.{yours}"
 
 
 def build(model):

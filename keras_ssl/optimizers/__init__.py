@@ -4,6 +4,7 @@ In all of them `weight_decay` is an L2 term in the gradient; in Keras' own it is
 """
 
 from keras_ssl.optimizers.adam import Adam
+from keras_ssl.optimizers.adjusted import adjusted
 from keras_ssl.optimizers.lars import LARS
 from keras_ssl.optimizers.players import Players, accumulation, each, inner
 from keras_ssl.optimizers.schedules import (
@@ -26,6 +27,7 @@ __all__ = [
     "WarmupCosine",
     "WarmupDrops",
     "accumulation",
+    "adjusted",
     "by_epochs",
     "cosine_momentum",
     "each",

@@ -309,14 +309,15 @@ def show_again(page: pathlib.Path, network: Backbone) -> None:
     """Put the card that lies beside a new page into it, if it is of these weights."""
     try:
         card = Card(**json.loads((page.parent / CARD).read_text()))
-        same = card.encoder["digest"] == _digest(network)
+        same = card.encoder["digest"] == digest(network)
     except (OSError, ValueError, TypeError, KeyError):  # none, or another file of that name
         return
     if same:
         report.add_evaluation(page, dataclasses.asdict(card), card.rows())
 
 
-def _digest(network):
+def digest(network: Backbone) -> str:
+    """A checksum of a network's weights, in their order."""
     sums = hashlib.sha256()
     for weight in network.get_weights():
         sums.update(np.ascontiguousarray(weight).tobytes())
@@ -330,7 +331,7 @@ def _described(network, layer):
         "parameters": network.count_params(),
         "features": network.feature_dim,
         "image_shape": list(network.image_shape),
-        "digest": _digest(network),
+        "digest": digest(network),
     }
 
 

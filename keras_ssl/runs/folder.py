@@ -289,17 +289,38 @@ class RunFolder:
 class Recorder(keras.callbacks.Callback):
     """A row of metrics and a checkpoint after each epoch; last, to see what other callbacks log."""
 
-    def __init__(self, folder: RunFolder, every: int, epochs: int):
+    def __init__(
+        self, folder: RunFolder, every: int, epochs: int, early_stopping: int | None = None
+    ):
         super().__init__()
         self._folder, self._every, self._epochs = folder, every, epochs
+        self._early_stopping = early_stopping
 
     def on_epoch_end(self, epoch, logs=None):
-        """Add the row; save where it is due."""
+        """Add the row; save where it is due; stop where `early_stopping` says so."""
         self._folder.rows.append(
             {"epoch": epoch + 1, **{k: float(v) for k, v in (logs or {}).items()}}
         )
-        if (epoch + 1) % self._every == 0 or epoch + 1 == self._epochs:
+        stalled = has_stalled(self._folder.rows, self._early_stopping)
+        if (epoch + 1) % self._every == 0 or epoch + 1 == self._epochs or stalled:
             self._folder.save(self.model, epoch + 1)
+        if stalled:
+            self.model.stop_training = True
+
+
+def has_stalled(rows: list, patience: int | None) -> bool:
+    """Whether the last `patience` epochs brought no better kNN accuracy, or no lower loss.
+
+    A function of the rows alone, so that a resumed run stops where the whole one would.
+    """
+    trained = rows[1:]
+    if patience is None or not trained:
+        return False
+    if "knn" in trained[-1]:
+        scores = [row["knn"] for row in trained if "knn" in row]
+    else:
+        scores = [-row["loss"] for row in trained]
+    return len(scores) - 1 - scores.index(max(scores)) >= patience
 
 
 def recorded(path, name: str):

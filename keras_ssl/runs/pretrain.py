@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import os
 import pathlib
 import zlib
@@ -14,15 +15,16 @@ from keras_ssl import data as data_module
 from keras_ssl import distribute, evaluation, optimizers, report
 from keras_ssl.callbacks import CollapseMonitor, TensorBoardScalars
 from keras_ssl.data.folder import CORRUPT, PIXELS
-from keras_ssl.encoders import BACKBONE, copy_encoder
+from keras_ssl.encoders import BACKBONE, copy_encoder, load_encoder, saved_model_of
 from keras_ssl.engine import SSLModel, inputs
 from keras_ssl.engine import optimizer as frame
 from keras_ssl.export import export_encoder, save_backbone
 from keras_ssl.methods import create as methods
 from keras_ssl.ops.names import some
 from keras_ssl.runs import figures, precisions, teachers, watch
-from keras_ssl.runs.evaluate import show_again
-from keras_ssl.runs.folder import Recorder, RunFolder, guard, recorded
+from keras_ssl.runs.evaluate import digest, show_again
+from keras_ssl.runs.folder import Recorder, RunFolder, guard, has_stalled, recorded
+from keras_ssl.runs.plugins import imported
 
 _NAMES = ("name", "seed")  # settings of layers that differ from process to process
 
@@ -54,6 +56,7 @@ def pretrain(
     out: Any = "runs/1",
     *,
     backbone: Any = None,
+    weights: Any = None,
     image_size: int | None = None,
     epochs: int = 100,
     batch_size: int | None = None,
@@ -65,9 +68,13 @@ def pretrain(
     max_pixels: int = PIXELS,
     precision: str = "auto",
     optimizer: str = "auto",
+    learning_rate: float | None = None,
+    weight_decay: float | None = None,
     gradient_accumulation_steps: int | None = None,
     strategy: Any = "auto",
     monitor: bool = True,
+    early_stopping: int | None = None,
+    callbacks: Any = None,
     checkpoint_every: int = 1,
     method_options: dict | None = None,
     verbose: Any = "auto",
@@ -88,8 +95,11 @@ def pretrain(
             `encoder/`, `encoder.keras`, `backbone.keras`, `report.html` (and `teacher.keras` where
             the method has a frozen teacher and keeps it). The same command continues the run in it,
             and with more `epochs` goes on beyond its end.
-        backbone: name of a backbone, or in Python a model; by default resnet18, and none for
-            methods that bring their own network.
+        backbone: name of a backbone, LIBRARY:NAME of another library's (such as
+            keras_applications:EfficientNetV2B0 or keras_hub:dinov2_small), or in Python a model; by
+            default resnet18, and none for methods that bring their own network.
+        weights: a run folder, a `.keras` file or a SavedModel whose encoder is trained further, in
+            the place of `backbone`; in Python also a model.
         image_size: height and width of the views, one number; by default the images' own, at most
             224.
         epochs: passes over the images.
@@ -107,11 +117,17 @@ def pretrain(
             where this machine computes faster in it, else float32.
         optimizer: `auto` (the paper's where the run has steps enough for it, else one that learns
             in few) or `paper`.
+        learning_rate: peak rate in the place of the default's.
+        weight_decay: in the place of the default optimizer's.
         gradient_accumulation_steps: batches whose gradients are averaged before the optimizer moves
             (contrastive methods still compare within a batch).
         strategy: `auto` (the processes of TF_CONFIG, else all GPUs of this machine), `one` (one
             device), or in Python a `tf.distribute.Strategy`.
         monitor: whether the collapse monitor watches every epoch.
+        early_stopping: epochs without a better kNN accuracy (or, without labels, a lower loss)
+            after which the run ends; its schedules are still those of `epochs`.
+        callbacks: Keras callbacks of your own, as import paths (module:Class, made without
+            arguments, or module:object) with commas between them; in Python also callbacks.
         checkpoint_every: epochs between checkpoints.
         method_options: dict of further arguments for the method.
         verbose: as in `keras.Model.fit`.
@@ -130,8 +146,11 @@ def pretrain(
         batch_size=batch_size,
         image_size=image_size,
         checkpoint_every=checkpoint_every,
+        early_stopping=early_stopping,
         gradient_accumulation_steps=gradient_accumulation_steps,
     )
+    _check_rates(learning_rate, weight_decay)
+    callbacks = imported(callbacks)
     strategy = distribute.resolve(strategy)  # first: several processes must be set up before all
     cls, options = methods.find(method), method_options or {}
     methods.check_options(cls, options)  # before images are read
@@ -155,8 +174,9 @@ def pretrain(
         max_corrupt_fraction=max_corrupt_fraction,
         max_pixels=max_pixels,
     )
-    size = min(224, *source.typical_size) if image_size is None else image_size
-    network = methods.DEFAULT_BACKBONE if backbone is None else backbone
+    encoder = None if weights is None else _start(weights, backbone, source)
+    size = image_size or (encoder.image_shape[0] if encoder else min(224, *source.typical_size))
+    network = encoder or (methods.DEFAULT_BACKBONE if backbone is None else backbone)
     settings = {
         "method": method if isinstance(method, str) else cls.__name__,
         "method_options": options,
@@ -166,11 +186,13 @@ def pretrain(
         "seed": seed,
         "precision": precision,
         "gradient_accumulation_steps": gradient_accumulation_steps,
+        **({} if encoder is None else {"weights": digest(encoder)}),
     }
     if methods.keeps_images(cls):
         given = {"num_images": source.size, **given}
     with precisions.policy(precision):
         with distribute.scope(strategy):
+            backbone = copy_encoder(encoder) if encoder else backbone
             model = methods.create(cls, (size, size, source.image_shape[2]), backbone, **given)
         return train(
             model,
@@ -182,8 +204,12 @@ def pretrain(
             settings=settings,
             test=test_source,
             optimizer=optimizer,
+            learning_rate=learning_rate,
+            weight_decay=weight_decay,
             gradient_accumulation_steps=gradient_accumulation_steps,
             monitor=monitor,
+            early_stopping=early_stopping,
+            callbacks=callbacks,
             checkpoint_every=checkpoint_every,
             verbose=verbose,
         )
@@ -201,8 +227,12 @@ def train(
     test=None,
     views=None,
     optimizer="auto",
+    learning_rate=None,
+    weight_decay=None,
     gradient_accumulation_steps=None,
     monitor=True,
+    early_stopping=None,
+    callbacks=(),
     checkpoint_every=1,
     knn_every=1,
     verbose="auto",
@@ -220,9 +250,13 @@ def train(
         test: labelled `Source` for the kNN monitor, used if `source` has labels too; figures of
             generative methods use its images, or training images without it.
         views: view pipeline in the place of the method's.
-        optimizer: see `pretrain`; used if `model` is not compiled.
+        optimizer: see `pretrain`; used if `model` is not compiled, as are the next two.
+        learning_rate: see `pretrain`.
+        weight_decay: see `pretrain`.
         gradient_accumulation_steps: see `pretrain`.
         monitor: see `pretrain`.
+        early_stopping: see `pretrain`.
+        callbacks: Keras callbacks, before those that record the run.
         checkpoint_every: see `pretrain`.
         knn_every: epochs between kNN figures.
         verbose: as in `keras.Model.fit`.
@@ -245,6 +279,8 @@ def train(
             batch_size,
             gradient_accumulation_steps,
             optimizer,
+            learning_rate=learning_rate,
+            weight_decay=weight_decay,
         )
         say(taken)
         settings = {
@@ -252,6 +288,8 @@ def train(
             "optimizer": {
                 "choice": optimizer,
                 "class": type(optimizers.inner(model.optimizer)).__name__,
+                **({} if learning_rate is None else {"learning_rate": learning_rate}),
+                **({} if weight_decay is None else {"weight_decay": weight_decay}),
                 "note": taken,
             },
         }
@@ -263,6 +301,7 @@ def train(
         "test": None if test is None else test.fingerprint(),
         "network": _architecture(model.backbone),
         "version": keras_ssl.__version__,
+        **({} if early_stopping is None else {"early_stopping": early_stopping}),
     }
     folder = RunFolder(out, settings, writes=chief)
     try:
@@ -282,9 +321,9 @@ def train(
         if not folder.rows:
             folder.rows.append({"epoch": 0, **watch.measure(model, watchers)})
         watch.resume(model, watchers, folder.rows)
-        if done < epochs:
+        if done < epochs and not has_stalled(folder.rows, early_stopping):
             board = [TensorBoardScalars(folder.path / "tensorboard")] if chief else []
-            recorder = Recorder(folder, checkpoint_every, epochs)
+            recorder = Recorder(folder, checkpoint_every, epochs, early_stopping)
             model.fit(
                 source,
                 batch_size=batch_size,
@@ -293,7 +332,7 @@ def train(
                 views=views,
                 seed=seed,
                 verbose=verbose if chief else 0,
-                callbacks=[guard(folder), *watchers, *board, recorder],
+                callbacks=[guard(folder), *watchers, *callbacks, *board, recorder],
             )
         if chief:
             return _finish(model, folder, source, settings, watchers, probe)
@@ -310,6 +349,7 @@ def _finish(model, folder, source, settings, watchers, probe):
     verdict = next((w.verdict for w in watchers if isinstance(w, CollapseMonitor)), None)
     judged, described = probe.judged
     table = figures.table(model, folder.rows, judged, described) | _skipped(source)
+    table |= _worse(folder.rows)
     report.write_report(
         folder.report,
         title=f"{type(model).__name__} on {source.name}",
@@ -335,6 +375,39 @@ def _finish(model, folder, source, settings, watchers, probe):
     return Run(model, folder.path, folder.encoder, folder.report, folder.rows, verdict)
 
 
+def _worse(rows):
+    """A line of the table where the encoder told more of the classes before it was trained."""
+    first, last = (row.get("knn") for row in (rows[0], rows[-1]))
+    if first is None or last is None or not last < first:
+        return {}
+    return {
+        "worse than before": f"kNN accuracy fell from {first:.3f} to {last:.3f}: the encoder told "
+        "more of the classes as it came. Try a tenth of the learning rate, another method, or more "
+        "images and epochs."
+    }
+
+
+def _start(weights, backbone, source):
+    """The encoder that training begins with."""
+    if backbone is not None:
+        raise ValueError(
+            "`weights` bring their own network. Received: also backbone="
+            f"{backbone if isinstance(backbone, str) else backbone.name!r}. Leave one of them out."
+        )
+    encoder = load_encoder(weights)
+    if saved_model_of(encoder) is not None:
+        raise ValueError(
+            f"`weights` must be a run folder or a .keras file. Received: the SavedModel {weights}, "
+            "which most methods cannot copy. Take the run that it was made from."
+        )
+    if encoder.image_shape[2] != source.image_shape[2]:
+        raise ValueError(
+            f"`weights` of {encoder.image_shape[2]} channels need such images. Received: "
+            f"{source.name} with {source.image_shape[2]}. Convert them, or leave `weights` out."
+        )
+    return encoder
+
+
 def _skipped(source):
     """The line of the table on unreadable files, where there were any."""
     names = source.corrupt
@@ -348,6 +421,17 @@ def _check_settings(optimizer, **numbers):
     if optimizer not in frame.CHOICES:
         raise ValueError(
             f"`optimizer` must be one of {frame.CHOICES}. Received: optimizer={optimizer!r}."
+        )
+
+
+def _check_rates(learning_rate, weight_decay):
+    if learning_rate is not None and not 0 < learning_rate < math.inf:
+        raise ValueError(
+            f"`learning_rate` must be a number > 0. Received: learning_rate={learning_rate!r}."
+        )
+    if weight_decay is not None and not 0 <= weight_decay < math.inf:
+        raise ValueError(
+            f"`weight_decay` must be a number >= 0. Received: weight_decay={weight_decay!r}."
         )
 
 

@@ -1,0 +1,97 @@
+"""Backbones of other libraries by name, with the preprocessing that they need."""
+
+import sys
+import warnings
+from unittest import mock
+
+import keras
+import numpy as np
+import pytest
+
+from keras_ssl import backbones
+from keras_ssl.backbones import from_library
+
+IMAGES = np.random.default_rng(0).uniform(size=(2, 32, 32, 3)).astype("float32")
+DINO = (
+    "keras_hub:DINOV2Backbone(patch_size=8, num_layers=1, hidden_dim=16, num_heads=2, "
+    "intermediate_dim=32)"
+)
+
+
+def hub():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return pytest.importorskip("keras_hub")
+
+
+def test_keras_applications():
+    backbone = backbones.get("keras_applications:MobileNetV3Small(alpha=0.75)", (32, 32, 3))
+    assert backbone.image_shape == (32, 32, 3) and backbone.kind == "map"
+    assert backbone.preprocessing.scale == 255.0  # it rescales pixels by itself
+    assert np.asarray(backbone(IMAGES)).shape == (2, backbone.feature_dim)
+
+
+def test_keras_cv():
+    pytest.importorskip("keras_cv")
+    spec = (
+        "keras-cv:ResNetV2Backbone(stackwise_filters=[8, 16], stackwise_blocks=[2, 2], "
+        "stackwise_strides=[1, 2])"
+    )
+    backbone = from_library(spec, (32, 32, 3))
+    assert backbone.preprocessing is None and backbone.kind == "map"
+    rescaled = from_library(spec[:-1] + ", include_rescaling=True)", (32, 32, 3))
+    assert rescaled.preprocessing.scale == 255.0
+
+
+def test_keras_hub_class_takes_the_images_shape():
+    hub()
+    backbone = backbones.get(DINO, (32, 32, 3))
+    assert backbone.image_shape == (32, 32, 3) and backbone.num_prefix_tokens == 1
+    assert backbone(IMAGES).shape == (2, 16)
+
+
+def test_a_preset_brings_weights_and_scaling(tmp_path):
+    keras_hub = hub()
+    made = backbones.get(DINO, (32, 32, 3))
+    (model,) = [x for x in made._flatten_layers() if isinstance(x, keras_hub.models.Backbone)]
+    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    converter = keras_hub.layers.DINOV2ImageConverter(
+        image_size=(32, 32),
+        scale=[1 / 255 / s for s in std],
+        offset=[-m / s for m, s in zip(mean, std)],
+    )
+    model.save_to_preset(str(tmp_path))
+    converter.save_to_preset(str(tmp_path))
+    found = backbones.get(f"keras_hub:{tmp_path}", (32, 32, 3))
+    expected = model({"images": (IMAGES - np.float32(mean)) / np.float32(std)})[:, 0]
+    np.testing.assert_allclose(found(IMAGES), expected, atol=1e-4)
+    fresh = from_library(f"keras_hub:{tmp_path}(load_weights=False)", (32, 32, 3))
+    assert not np.allclose(fresh(IMAGES), expected, atol=1e-2)
+
+
+def test_nothing_is_downloaded_that_was_not_asked_for():
+    with mock.patch.object(keras.utils, "get_file", side_effect=AssertionError):
+        backbones.get("keras_applications:MobileNetV2", (32, 32, 3))
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("keras_application:ResNet50", "must read LIBRARY:NAME.*Did you mean 'keras_applications'"),
+        ("keras_applications:", "must read LIBRARY:NAME"),
+        ("keras_applications:ResNet50(3)", "must read LIBRARY:NAME"),
+        ("keras_applications:ResNet50(weights=open('x'))", "must read LIBRARY:NAME"),
+        ("keras_applications:Resnet50", "must name a model of keras.applications.*'ResNet50'"),
+        ("keras_applications:MobileNetV2(depth=3)", "cannot be made.*depth"),
+        ("keras_applications:InceptionV3", r"cannot be made.*\(32, 32, 3\).*75"),
+    ],
+)
+def test_texts_that_name_no_network_are_refused(spec, message):
+    with pytest.raises(ValueError, match=message):
+        backbones.get(spec, (32, 32, 3))
+
+
+def test_a_library_that_is_absent_is_named():
+    with mock.patch.dict(sys.modules, {"keras_hub": None, "keras_hub.models": None}):
+        with pytest.raises(ImportError, match=r"pip install 'keras-ssl\[hub\]'"):
+            from_library("keras_hub:dinov2_small")
