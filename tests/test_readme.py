@@ -79,9 +79,20 @@ def test_what_is_replaced_is_on_the_page():
 
 
 def test_commands_are_understood():
-    assert len(commands()) >= 4
+    assert len(commands()) >= 8
     for words in commands():
-        with mock.patch.object(runs, "pretrain") as pretrain:
-            with contextlib.redirect_stdout(io.StringIO()):
-                assert cli.main(words) == 0, words
-        assert pretrain.called == (words[0] == "pretrain" and "--help" not in words)
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
+            called = {
+                name: stack.enter_context(mock.patch.object(module, function))
+                for name, module, function in (
+                    ("pretrain", runs, "pretrain"),
+                    ("evaluate", runs, "evaluate"),
+                    ("embed", runs, "embed"),
+                    ("export", cli, "export_encoder"),
+                )
+            }
+            stack.enter_context(mock.patch.object(cli, "load_encoder"))
+            assert cli.main(words) == 0, words
+        for name, function in called.items():
+            assert function.called == (words[0] == name and "--help" not in words)
