@@ -32,6 +32,7 @@ _OF_SET = (
     "keras-ssl methods --method=METHOD."
 )
 _HELP = ("--help", "-h")
+_PAPER = re.compile(r"https://arxiv\.org/abs/[\w.]*\w")  # the first of a method's file
 _WIDTH = 96
 
 
@@ -107,11 +108,12 @@ def _methods(method: str | None = None):
 
     Args:
         method: name of the method whose options are listed; by default all methods are, a line
-            each.
+            each: name, family, paper, and what it optimises.
     """
     if method is None:
         for each in methods.METHODS:
-            print(f"{each.__name__:20} {each.__doc__.splitlines()[0]}")
+            paper = _PAPER.search(sys.modules[each.__module__].__doc__).group()
+            print(f"{each.__name__:20} {each.family:24} {paper}  {each.__doc__.splitlines()[0]}")
         return
     described = _described(find(method))
     for option, parameter in options_of(find(method)).items():

@@ -1,6 +1,7 @@
 """The command: its flags are the arguments of `pretrain`, its errors name the near ones."""
 
 import inspect
+import re
 import subprocess
 import sys
 from unittest import mock
@@ -101,7 +102,12 @@ def test_method_options_are_read_as_literals():
 
 def test_methods_are_listed_and_the_options_of_each(capsys):
     assert cli.main(["methods"]) == 0
-    assert capsys.readouterr().out.count("\n") == len(methods.METHODS)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == len(methods.METHODS)
+    for method, line in zip(methods.METHODS, lines, strict=True):
+        assert method.family != "own" and re.match(
+            rf"{method.__name__} +{method.family} +https://arxiv.org/abs/\d+\.\d+  \w", line
+        )
     for method in methods.METHODS:
         assert cli.main(["methods", f"--method={method.__name__}"]) == 0
     page = capsys.readouterr().out

@@ -12,6 +12,7 @@ from PIL import Image
 from toys import images
 
 from keras_ssl import cli, runs
+from keras_ssl.methods.create import find
 
 README = pathlib.Path(__file__).parents[1] / "README.md"
 # What is smaller here than on the page: blocks run as printed but for these words.
@@ -96,3 +97,10 @@ def test_commands_are_understood():
             assert cli.main(words) == 0, words
         for name, function in called.items():
             assert function.called == (words[0] == name and "--help" not in words)
+
+
+def test_the_table_of_methods_tells_their_families():
+    rows = re.findall(r"^\| `(\w+)`[^|]*\| ([^|]+) \|.*arxiv", README.read_text(), re.MULTILINE)
+    assert len(rows) >= 19
+    for name, family in rows:
+        assert find(name).family == family.strip()

@@ -28,6 +28,7 @@ class SSLModel(Trainer, keras.Model):
     `tf.distribute` strategy see it. The clock is such a state, too: `step`, `progress`, `epoch`.
 
     Attributes:
+        family: kind of method, such as "contrastive"; for lists.
         loss_names: keys that `compute_losses` returns and `fit` logs; the first is `"loss"`.
         batch_keys: keys of the batch that `compute_losses` reads, as the method's views make them.
         num_images: number of training images, where the method keeps state of each; else None.
@@ -44,6 +45,7 @@ class SSLModel(Trainer, keras.Model):
         run_seed: variable, the seed of `fit`, which decides draws inside a step (`draw_key`).
     """
 
+    family = "own"
     loss_names = ("loss",)
     batch_keys = ("views",)
     num_images = None

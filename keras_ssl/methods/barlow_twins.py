@@ -44,6 +44,7 @@ class BarlowTwins(SSLModel):
         ValueError: if `off_diagonal_weight` is negative or `loss_scale` is not positive.
     """
 
+    family = "redundancy reduction"
     short_run = optimizers.ShortRun(below=10_000, learning_rate=5e-4)
 
     def __init__(

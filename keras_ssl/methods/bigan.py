@@ -59,6 +59,7 @@ class BiGAN(SSLModel):
         ValueError: if `latent_dim` is not positive or a network has other shapes.
     """
 
+    family = "adversarial"
     loss_names = ("loss", "discriminator_loss")
     batch_keys = ("views", "latent_noise")
     short_run = optimizers.ShortRun(below=10_000, learning_rate=1e-3)

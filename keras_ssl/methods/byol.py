@@ -53,6 +53,7 @@ class BYOL(SSLModel):
         ValueError: if `momentum` is outside [0, 1].
     """
 
+    family = "teacher-student"
     short_run = optimizers.ShortRun(below=10_000, learning_rate=2e-3)
 
     def __init__(

@@ -62,6 +62,7 @@ class CMC(SSLModel):
             width or is missing.
     """
 
+    family = "contrastive"
     batch_keys = ("views", "index")
     short_run = optimizers.ShortRun(below=10_000, learning_rate=5e-4)
 

@@ -45,6 +45,7 @@ class DCL(SSLModel):
         ValueError: if `temperature` or `sigma` is not positive.
     """
 
+    family = "contrastive"
     short_run = optimizers.ShortRun(below=10_000, learning_rate=3e-3)
 
     def __init__(

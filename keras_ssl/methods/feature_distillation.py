@@ -73,6 +73,7 @@ class FeatureDistillation(SSLModel):
             another width than the teacher's features.
     """
 
+    family = "distillation"
     short_run = optimizers.ShortRun(below=10_000, learning_rate=3e-3)
     teachers = ("teacher",)
 

@@ -58,6 +58,7 @@ class InfoMin(SSLModel):
         ValueError: if a number is outside its range, or the projectors differ in width.
     """
 
+    family = "contrastive"
     loss_names = ("loss", "image_loss", "jigsaw_loss")
     short_run = optimizers.ShortRun(below=10_000, learning_rate=1e-3)
 

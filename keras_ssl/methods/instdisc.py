@@ -53,6 +53,7 @@ class InstDisc(SSLModel):
             `prox_weight` is given with a `bank_momentum` above 0.
     """
 
+    family = "contrastive"
     batch_keys = ("views", "index")
     short_run = optimizers.ShortRun(below=10_000, learning_rate=2e-4)
 

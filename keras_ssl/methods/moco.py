@@ -56,6 +56,7 @@ class MoCo(SSLModel):
             normalisation is not this library's.
     """
 
+    family = "contrastive"
     short_run = optimizers.ShortRun(below=10_000, learning_rate=3e-3)
 
     def __init__(

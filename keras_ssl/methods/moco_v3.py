@@ -67,6 +67,7 @@ class MoCoV3(SSLModel):
         ValueError: if `temperature` is not positive or `momentum` outside [0, 1].
     """
 
+    family = "contrastive"
     short_run = optimizers.ShortRun(below=10_000, learning_rate=2e-3)
 
     def __init__(

@@ -49,6 +49,7 @@ class NNCLR(SSLModel):
         ValueError: if `temperature` or `queue_size` is not positive.
     """
 
+    family = "contrastive"
     short_run = optimizers.ShortRun(below=10_000, learning_rate=7e-4)
 
     def __init__(

@@ -61,6 +61,7 @@ class PIRL(SSLModel):
         ValueError: if a number is outside its range, or a projector has another width.
     """
 
+    family = "contrastive"
     loss_names = ("loss", "transform_loss", "image_loss")
     batch_keys = ("views", "index")
     short_run = optimizers.ShortRun(below=10_000, learning_rate=2e-4)

@@ -40,6 +40,7 @@ class RotNet(SSLModel):
         ValueError: if the head does not give four logits.
     """
 
+    family = "pretext task"
     loss_names = ("loss", "accuracy")
     batch_keys = ("views", "rotations")
     short_run = optimizers.ShortRun(below=10_000, learning_rate=2e-3)

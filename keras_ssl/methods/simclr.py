@@ -52,6 +52,7 @@ class SimCLR(SSLModel):
             cannot be adopted.
     """
 
+    family = "contrastive"
     short_run = optimizers.ShortRun(below=10_000, learning_rate=3e-3)
 
     def __init__(

@@ -45,6 +45,7 @@ class SimSiam(SSLModel):
         ValueError: if a predictor is given and `use_predictor` is False.
     """
 
+    family = "siamese"
     short_run = optimizers.ShortRun(below=10_000, learning_rate=1e-3)
 
     def __init__(

@@ -45,6 +45,7 @@ class SupCon(SSLModel):
         ValueError: if `temperature` is not positive.
     """
 
+    family = "contrastive, with labels"
     batch_keys = ("views", "label")
     short_run = optimizers.ShortRun(below=10_000, learning_rate=2e-3)
 

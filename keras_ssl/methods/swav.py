@@ -63,6 +63,7 @@ class SwAV(SSLModel):
         ValueError: if a number is outside its range or there are fewer than two views.
     """
 
+    family = "clustering"
     loss_names = ("loss", "prototype_entropy")
     short_run = optimizers.ShortRun(below=10_000, learning_rate=3e-3)
 

@@ -64,6 +64,7 @@ class VAE(SSLModel):
         ValueError: if an argument is outside its range, or a network has other shapes.
     """
 
+    family = "generative"
     loss_names = ("loss", "reconstruction", "kl")
 
     def __init__(

@@ -46,6 +46,7 @@ class VICReg(SSLModel):
         ValueError: if a weight is negative.
     """
 
+    family = "redundancy reduction"
     short_run = optimizers.ShortRun(below=10_000, learning_rate=5e-4)
 
     def __init__(

@@ -44,6 +44,8 @@ class WMSE(SSLModel):
             the batch.
     """
 
+    family = "whitening"
+
     def __init__(
         self,
         backbone,
