@@ -12,6 +12,7 @@ VERSION = re.search(
 
 JAX = ["jax>=0.10,<0.12"]
 HUB = ["keras-hub>=0.32,<1"]
+DOCS = ["mkdocs>=1.6,<2", "mkdocs-material>=9.6,<10", "mkdocstrings[python]>=0.29,<2"]
 
 setup(
     name="keras-ssl",
@@ -43,7 +44,8 @@ setup(
         "jax": JAX,
         "onnx": ["tf2onnx>=1.17,<2", "onnx>=1.17,<2"],
         "peers": ["torch>=2.8,<3", "lightly>=1.5,<2"],
-        "dev": ["pytest>=8,<10", "pytest-xdist>=3.7,<4", "ruff>=0.14,<0.18", *JAX, *HUB],
+        "docs": DOCS,
+        "dev": ["pytest>=8,<10", "pytest-xdist>=3.7,<4", "ruff>=0.14,<0.18", *JAX, *HUB, *DOCS],
     },
     entry_points={"console_scripts": ["keras-ssl = keras_ssl.cli:main"]},
     classifiers=[

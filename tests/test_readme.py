@@ -15,6 +15,7 @@ from keras_ssl import cli, runs
 from keras_ssl.methods.create import find
 
 README = pathlib.Path(__file__).parents[1] / "README.md"
+GUIDES = sorted((README.parent / "docs" / "pages").rglob("*.md"))
 # What is smaller here than on the page: blocks run as printed but for these words.
 SMALLER = {
     'fit("shapes", epochs=1)': "fit(keras_ssl.data.shapes(32), epochs=1, verbose=0)",  # of 5,000
@@ -32,10 +33,11 @@ def blocks(language):
     return [code for mark, code in found if not mark]
 
 
-def commands():
-    """The words after `keras-ssl` of each command on the page, in blocks and in lines."""
-    text = README.read_text()
-    lines = [line for code in blocks("bash") for line in code.splitlines()]
+def commands(page=README):
+    """The words after `keras-ssl` of each command on a page, in blocks and in lines."""
+    text = page.read_text().replace("\\\n", " ")
+    blocks = re.findall(r"^```bash\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
+    lines = [line for code in blocks for line in code.splitlines()]
     lines += re.findall(r"`(keras-ssl [^`]+)`", text)
     lines += [
         words.replace(",", " ") for words in re.findall(r"command: \[(keras-ssl,[^\]]+)\]", text)
@@ -79,9 +81,13 @@ def test_what_is_replaced_is_on_the_page():
     assert len(blocks("python")) >= 6
 
 
-def test_commands_are_understood():
-    assert len(commands()) >= 8
-    for words in commands():
+def test_pages_have_commands():
+    assert len(commands()) >= 8 and len(GUIDES) >= 8
+
+
+@pytest.mark.parametrize("page", [README, *GUIDES], ids=lambda page: page.name)
+def test_commands_are_understood(page):
+    for words in commands(page):
         with contextlib.ExitStack() as stack:
             stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
             called = {
