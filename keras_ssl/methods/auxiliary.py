@@ -41,7 +41,8 @@ class Auxiliary(SSLModel):
     training is the supervised one, bit for bit. A weight that only passes through 0 does not: the
     method's networks still run, so that its state and running statistics move.
 
-    The method becomes a part of this model: train it no more by itself.
+    What is logged is the mean over batches, those without any label (0) included. The method
+    becomes a part of this model: train it no more by itself.
 
     Args:
         classifier: number of classes, for one Dense layer with biases; or a layer or `keras.Model`

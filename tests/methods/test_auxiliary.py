@@ -351,6 +351,26 @@ def test_create_takes_a_method_or_its_name():
         keras_ssl.create("auxiliary", method=given, classifier=4, weight=[1, "x"])
 
 
+@pytest.mark.slow
+def test_the_main_job_takes_the_name_and_goes_on(tmp_path):
+    source = keras_ssl.data.from_array(images(32, (16, 16, 3)), np.arange(32) % 5 - 1)
+    options = {"method": "rotnet", "classifier": 4, "weight": [1.0, 0.2]}
+    arguments = {"backbone": "small_conv", "batch_size": 16, "monitor": False, "verbose": 0}
+    for epochs in (1, 2):
+        run = keras_ssl.pretrain(
+            "auxiliary",
+            source,
+            tmp_path / "run",
+            test=source,
+            epochs=epochs,
+            method_options=options,
+            **arguments,
+        )
+    assert [row["epoch"] for row in run.metrics] == [0, 1, 2]
+    assert int(run.model.method.step) == 4 and run.model.weight == (1.0, 0.2)
+    assert keras_ssl.load_encoder(tmp_path / "run").feature_dim == run.model.backbone.feature_dim
+
+
 def test_the_command_asks_for_classifier_and_method(tmp_path, capsys):
     command = ["pretrain", "--method=auxiliary", "--data=shapes", f"--out={tmp_path / 'run'}"]
     for option, value in (("classifier", "10"), ("method", "rotnet")):
