@@ -46,7 +46,7 @@ class Auxiliary(SSLModel):
 
     Args:
         classifier: number of classes, for one Dense layer with biases; or a layer or `keras.Model`
-            from the backbone's features to logits.
+            from features to logits.
         method: the method, an `SSLModel` with one loss and one optimizer; its backbone is that of
             the classifier, too. `create` and `pretrain` also take its name, for its defaults. One
             that reads labels itself, such as SupCon, needs those of all images.
