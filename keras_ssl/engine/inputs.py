@@ -127,6 +127,21 @@ def check(model, source, views, batch_size):
             f"{source.name}. Make the method with num_images={source.size}; held-out images have "
             "no row, so their loss is not defined."
         )
+    _check_labels(model, source)
+
+
+def _check_labels(model, source):
+    """Raise where a method with a classifier has no class for a label."""
+    if model.num_classes is None:
+        return
+    least, most = int(source.labels.min()), int(source.labels.max())
+    if least < -1 or most >= model.num_classes:
+        raise ValueError(
+            f"Labels of {type(model).__name__} must be from 0 to {model.num_classes - 1}, as its "
+            f"classifier has {model.num_classes} outputs, or -1 for images without one. Received: "
+            f"labels from {least} to {most} in {source.name}. Number the classes from 0, or make "
+            "the method with another classifier."
+        )
 
 
 def cut_queues(model, num_images, say):

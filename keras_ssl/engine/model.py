@@ -10,6 +10,7 @@ from keras_ssl import optimizers
 from keras_ssl.engine.fit import Trainer
 from keras_ssl.ops import draws
 
+_CLOCK = ("total_steps", "steps_per_epoch", "batches_seen", "run_seed")
 _OPTIONAL = ("begin_epoch", "embed", "reconstruct", "sample", "log_prob", "interpolate")
 
 
@@ -32,6 +33,7 @@ class SSLModel(Trainer, keras.Model):
         loss_names: keys that `compute_losses` returns and `fit` logs; the first is `"loss"`.
         batch_keys: keys of the batch that `compute_losses` reads, as the method's views make them.
         num_images: number of training images, where the method keeps state of each; else None.
+        num_classes: number of classes, where the method learns to predict the labels; else None.
         players: trainable variables by player, where several optimizers take turns; empty for one.
         short_run: `optimizers.ShortRun`, the optimizer of runs with few steps; None where that of
             the paper serves them as well.
@@ -49,6 +51,7 @@ class SSLModel(Trainer, keras.Model):
     loss_names = ("loss",)
     batch_keys = ("views",)
     num_images = None
+    num_classes = None
     players = {}
     short_run = None
     teachers = ()
@@ -214,9 +217,21 @@ class SSLModel(Trainer, keras.Model):
     @property
     def step(self):
         """Number of optimizer steps taken, an integer tensor; kept in checkpoints."""
-        return self.batches_seen // optimizers.accumulation(
-            self.optimizer if self.compiled else None
-        )
+        return self.batches_seen // self.batches_a_step()
+
+    def batches_a_step(self):
+        """Batches that the optimizer takes for a step; more than 1 where it accumulates."""
+        return optimizers.accumulation(self.optimizer if self.compiled else None)
+
+    def share_clock(self, part):
+        """Go by the variables of the clock of `part`, a method inside this one, as by its own.
+
+        So `part` counts steps, epochs and progress as this model does. For constructors, once.
+        """
+        for name in _CLOCK:
+            self._untrack_variable(getattr(self, name))
+            setattr(self, name, getattr(part, name))
+        part.batches_a_step = self.batches_a_step
 
     @property
     def draw_key(self):

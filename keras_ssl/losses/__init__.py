@@ -4,6 +4,7 @@ They return a scalar; those of `likelihood` one number an image.
 """
 
 from keras_ssl.losses.adversarial import discriminator_loss, joint_generator_loss
+from keras_ssl.losses.classification import labelled_cross_entropy
 from keras_ssl.losses.clustering import code_cross_entropy, swapped_prediction
 from keras_ssl.losses.contrastive import (
     decoupled_contrastive,
@@ -46,6 +47,7 @@ __all__ = [
     "inter_view_nce",
     "joint_generator_loss",
     "kl_standard_normal",
+    "labelled_cross_entropy",
     "memory_cross_entropy",
     "memory_scores",
     "negative_cosine",

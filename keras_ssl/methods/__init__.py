@@ -5,6 +5,7 @@ the package are derived from them.
 """
 
 from keras_ssl.engine import SSLModel
+from keras_ssl.methods.auxiliary import Auxiliary
 from keras_ssl.methods.barlow_twins import BarlowTwins
 from keras_ssl.methods.bigan import BiGAN
 from keras_ssl.methods.byol import BYOL

@@ -27,6 +27,7 @@ _TYPES = {
     os.PathLike: (os.PathLike, "a path"),
     keras.Layer: (keras.Layer, "a Keras layer or model (which Python alone can give)"),
     list[keras.Layer]: ((list, tuple), "a list of Keras models (which Python alone can give)"),
+    tuple[float, float]: ((list, tuple), "a pair of numbers"),
     types.NoneType: (types.NoneType, "None"),
 }
 
@@ -37,7 +38,8 @@ def create(name, input_shape=(224, 224, 3), backbone=None, **options):
     Args:
         name: the class name of the method in any case; `-` and `_` are ignored. Or a class of your
             own that extends `SSLModel`.
-        input_shape: height, width and channels of the images.
+        input_shape: height, width and channels of the images; not read where a method is made of
+            another, which is given.
         backbone: name of a backbone in `keras_ssl.backbones`, or a model; by default "resnet18".
             Methods that bring their own network take none.
         **options: further arguments of the method's constructor.
@@ -65,12 +67,27 @@ def create(name, input_shape=(224, 224, 3), backbone=None, **options):
     if "backbone" in arguments(method):
         network = backbones.get(backbone or DEFAULT_BACKBONE, input_shape)
         return _construct(method, network, options)
+    if "method" in arguments(method) and "input_shape" not in arguments(method):
+        return _of_another(method, input_shape, backbone, options)
     if backbone is not None:
         raise ValueError(
             f"{method.__name__} brings its own network and takes no `backbone`. Received: "
             f"backbone={backbone!r}. Leave it out."
         )
     return _construct(method, tuple(input_shape), options)
+
+
+def _of_another(method, input_shape, backbone, options):
+    """A method made of another one, which is named, or made already."""
+    other = options["method"]
+    if isinstance(other, str):
+        other = create(other, input_shape, backbone)
+    elif backbone is not None:
+        raise ValueError(
+            f"`backbone` must be left out where `method` is made already: {method.__name__} has "
+            f"that of its method. Received: backbone={backbone!r}."
+        )
+    return method(**{**options, "method": other})
 
 
 def _construct(method, network, options):
@@ -149,8 +166,11 @@ def _words(kinds):
 def _fits(value, kind):
     if isinstance(value, bool) and kind in (int, float):  # Python counts True among the integers
         return False
-    parts = value if kind == list[keras.Layer] and isinstance(value, (list, tuple)) else ()
-    return isinstance(value, _TYPES[kind][0]) and all(_fits(part, keras.Layer) for part in parts)
+    if not isinstance(value, _TYPES[kind][0]):
+        return False
+    if kind == tuple[float, float]:
+        return len(value) == 2 and all(_fits(part, float) for part in value)
+    return kind != list[keras.Layer] or all(_fits(part, keras.Layer) for part in value)
 
 
 def find(name):

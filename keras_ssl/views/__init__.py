@@ -1,6 +1,14 @@
 """View pipelines: from one image to what a method trains on; stateless, seeded."""
 
-from keras_ssl.views.compose import Compose, Joined, MultiCrop, Rotations, SingleView, TwoViews
+from keras_ssl.views.compose import (
+    Compose,
+    Joined,
+    MultiCrop,
+    Rotations,
+    SingleView,
+    TwoViews,
+    WithView,
+)
 from keras_ssl.views.distortions import Cutout, GaussianNoise, QuarterTurns, Sobel
 from keras_ssl.views.infomin import infomin
 from keras_ssl.views.jigsaw import ShuffledPatches, pirl
@@ -14,6 +22,7 @@ from keras_ssl.views.presets import (
     rotnet,
     simclr,
     supcon,
+    supervised,
     swav,
     wmse,
 )
@@ -52,6 +61,7 @@ __all__ = [
     "Solarize",
     "TwoViews",
     "WithNoise",
+    "WithView",
     "byol",
     "cmc",
     "infomin",
@@ -62,6 +72,7 @@ __all__ = [
     "rotnet",
     "simclr",
     "supcon",
+    "supervised",
     "swav",
     "wmse",
 ]

@@ -8,6 +8,8 @@ import tensorflow as tf
 from keras_ssl.views import geometry, image_ops
 from keras_ssl.views.config import Configured
 
+_BESIDE = (0x5EED, 0x51DE)  # any constant but 0: it turns a seed into another one
+
 
 @keras.saving.register_keras_serializable("keras_ssl")
 class Compose(Configured):
@@ -143,6 +145,41 @@ class Joined(Configured):
         seeds = image_ops.split_seed(seed, len(self.pipelines))
         made = [make(image, own)["views"] for make, own in zip(self.pipelines, seeds)]
         return {"views": tuple(view for views in made for view in views)}
+
+
+@keras.saving.register_keras_serializable("keras_ssl")
+class WithView(Configured):
+    """The views of a pipeline, and beside them one more of the same image, under a key of its own.
+
+    For losses of two kinds on one image, such as those of `Auxiliary`. The pipeline makes what it
+    makes alone: it gets the image's seed as it is. The further view's seed is made of it, by the
+    same rule whatever the pipeline.
+
+    Args:
+        views: callable `(image, seed) -> dict`, such as `TwoViews`.
+        view: callable `(image, seed) -> image`, such as `Compose`.
+        key: of the batch, under which the further view stands.
+    """
+
+    def __init__(self, views: Callable, view: Callable, key: str = "supervised") -> None:
+        self.views, self.view, self.key = views, view, key
+
+    @property
+    def image_size(self) -> tuple[int, int] | None:
+        """Height and width of the pipeline's views, where they are fixed."""
+        return getattr(self.views, "image_size", None)
+
+    def __call__(self, image: tf.Tensor, seed: tf.Tensor) -> dict:
+        """What the pipeline makes of `image` `(H, W, C)`, and the further view."""
+        batch = dict(self.views(image, seed))
+        if self.key in batch:
+            raise ValueError(
+                f"`key` must not be one that the views have. Received: {self.key!r}; the views "
+                f"have {list(batch)}. Choose another name."
+            )
+        # Another key for the generator: parts of `seed` itself are what the pipeline may draw.
+        (own,) = image_ops.split_seed(tf.bitwise.bitwise_xor(seed, _BESIDE), 1)
+        return {**batch, self.key: image_ops.to_float(self.view(image, own))}
 
 
 @keras.saving.register_keras_serializable("keras_ssl")

@@ -275,6 +275,24 @@ def swav(
     return MultiCrop(pipelines[:made], crops[:made])
 
 
+def supervised(image_size: int | Sequence[int]) -> SingleView:
+    """One view as classifiers are trained on: crop and flip, colours as they are.
+
+    Below 64 px: the image with four pixels of zeros around it, cropped at random; above: crop of
+    8-100 % of the area, bilinear, as torchvision's. Flip 0.5 in both.
+
+    He et al. 2016, https://arxiv.org/abs/1512.03385, section 4.2, for CIFAR-10; the crop is that of
+    Szegedy et al. 2015, https://arxiv.org/abs/1409.4842, section 6.
+
+    Args:
+        image_size: pixels of the view, one number or (height, width).
+
+    Raises:
+        ValueError: if `image_size` is invalid.
+    """
+    return SingleView(_crop_and_flip(check_size("image_size", image_size)))
+
+
 def rotnet(image_size: int | Sequence[int]) -> Rotations:
     """RotNet's four rotations of one view; the view is cropped and flipped before it is turned.
 
@@ -289,12 +307,7 @@ def rotnet(image_size: int | Sequence[int]) -> Rotations:
     Raises:
         ValueError: if `image_size` is invalid or not a square.
     """
-    size = check_size("image_size", image_size)
-    if is_small(size):
-        crop = [CenterCrop(size), PadAndCrop(size, padding=4)]
-    else:
-        crop = [pillow.crop(size)]
-    return Rotations(Compose([*crop, HorizontalFlip()]))
+    return Rotations(_crop_and_flip(check_size("image_size", image_size)))
 
 
 def plain(image_size: int | Sequence[int], flip: bool = True) -> SingleView:
@@ -339,3 +352,11 @@ def wmse(image_size: int | Sequence[int], num_views: int = 2) -> MultiCrop:
         HorizontalFlip(),
     ]
     return MultiCrop([Compose(pipeline)], [num_views])
+
+
+def _crop_and_flip(size: tuple[int, int]) -> Compose:
+    if is_small(size):
+        crop = [CenterCrop(size), PadAndCrop(size, padding=4)]
+    else:
+        crop = [pillow.crop(size)]
+    return Compose([*crop, HorizontalFlip()])

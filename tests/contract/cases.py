@@ -65,6 +65,16 @@ def bigan():
 
 
 CASES = {
+    "Auxiliary": Case(lambda: keras_ssl.Auxiliary(4, keras_ssl.RotNet(tiny_backbone()))),
+    "Auxiliary with a teacher": Case(
+        lambda: keras_ssl.Auxiliary(
+            4,
+            keras_ssl.BYOL(tiny_backbone(), head(None), head(None, 16, "predictor"), momentum=0.9),
+            weight=(1.0, 0.5),
+        ),
+        rate=0.02,
+        slow=True,
+    ),
     "BarlowTwins": Case(lambda: keras_ssl.BarlowTwins(tiny_backbone(), head(None)), rate=0.03),
     "BiGAN": Case(bigan, rate=0.03),
     "BYOL": Case(

@@ -108,6 +108,12 @@ def toys():
         "teacher": (lambda: compiled(Follower(backbone())), ready, {}),
         "memory": (lambda: compiled(Memory(backbone())), plain, two_epochs),
         "clusters": (lambda: compiled(Clusters(backbone(), 48), 0.03), plain, two_epochs),
+        # Most replicas have no labelled image, and none has as many as another.
+        "labels": (
+            lambda: compiled(keras_ssl.Auxiliary(4, keras_ssl.RotNet(backbone())), 0.03),
+            keras_ssl.data.from_array(plain, np.where(np.arange(48) % 7, -1, np.arange(48) % 4)),
+            two_epochs,
+        ),
         "queues": (
             lambda: compiled(
                 keras_ssl.SwAV(backbone(), num_prototypes=20, queue_size=32, queue_start=0), 0.03

@@ -21,6 +21,7 @@ CASES = (
     "teacher",
     "memory",
     "clusters",
+    "labels",
     "queues",
     "groups",
     "players",

@@ -70,6 +70,9 @@ PIPELINES = {
     "infomin small": views.infomin(32),
     "infomin without patches": views.infomin(32, grid=0),
     "plain": views.plain(32),
+    "supervised": views.supervised(96),
+    "supervised small": views.supervised(32),
+    "one more view": views.WithView(views.byol(32), views.supervised(32).view),
     "center": views.CenterCrop(20),
     "pad": views.PadAndCrop((12, 16), padding=1),
     "noise": views.WithNoise(views.plain(32), NOISE),
@@ -397,3 +400,22 @@ def test_every_new_class_takes_floats_too():
             pipeline(image, seed_of(2))["views"], pipeline(floats, seed_of(2))["views"]
         ):
             np.testing.assert_allclose(a, b, atol=2e-5)
+
+
+def test_one_more_view_leaves_the_others_as_they_are():
+    """It is the same one beside any views, and shares no draw with theirs."""
+    image, crop = image_of(64), views.RandomResizedCrop(32, (0.1, 1.0))
+    two = views.TwoViews(crop)
+    beside = [views.WithView(own, crop) for own in (two, views.rotnet(32), views.plain(32))]
+    made = [many(own, image, 20) for own in beside]
+    assert same(made[0]["views"], many(two, image, 20)["views"])
+    assert same(made[1]["views"], many(views.rotnet(32), image, 20)["views"])
+    assert same(made[0]["supervised"], made[1]["supervised"])
+    assert same(made[0]["supervised"], made[2]["supervised"])
+    every = [*made[0]["views"][0], *made[0]["views"][1], *made[0]["supervised"]]
+    assert len({view.tobytes() for view in every}) == 60
+    assert (
+        len({view.tobytes() for view in many(crop, image, 20)} & {v.tobytes() for v in every}) == 0
+    )
+    with pytest.raises(ValueError, match="Received: 'views'"):
+        views.WithView(two, crop, "views")(image, seed_of(1))
