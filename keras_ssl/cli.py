@@ -325,9 +325,8 @@ def _parse(name, words):
             f"`{name}` needs {called} as its first word: {described[argument].rstrip('.')}."
         )
     if others:
-        raise _UsageError(
-            f"`{name}` takes {command.form} alone. Received besides: {' '.join(others)}."
-        )
+        takes = f"{command.word[1]} and flags alone" if command.word else "flags alone"
+        raise _UsageError(f"`{name}` takes {takes}, --name=value. Received: {' '.join(others)}.")
     for argument, takes in command.needs.items():
         if values[argument] in (None, ""):  # "" is what an unset shell variable leaves
             raise _UsageError(f"`{name}` needs --{argument}: {takes.rstrip('.')}.")

@@ -71,6 +71,7 @@ class Auxiliary(SSLModel):
         >>> classes = model.logits(images[:8]).numpy().argmax(axis=1)
     """
 
+    family = "multi-task"
     loss_names = ("loss", "supervised", "auxiliary", "accuracy")
 
     def __init__(

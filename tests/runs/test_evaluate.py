@@ -121,7 +121,7 @@ def test_the_commands_take_a_run_as_their_first_word(run, tmp_path, capsys):
     assert cli.main(["evaluate", *words]) == 2
     assert "`evaluate` needs RUN as its first word" in capsys.readouterr().err
     assert cli.main(["evaluate", str(run), "other", *words]) == 2
-    assert "takes RUN --flag=value ... alone. Received besides: other" in capsys.readouterr().err
+    assert "takes RUN and flags alone, --name=value. Received: other." in capsys.readouterr().err
     assert cli.main(["export", str(run), f"--out={tmp_path / 'e.keras'}"]) == 0
     assert keras_ssl.load_encoder(tmp_path / "e.keras").feature_dim == 8
     for command in ("evaluate", "embed", "export"):
