@@ -211,9 +211,9 @@ COMMANDS = {
         _compare,
         examples=(
             "keras-ssl compare --methods=simclr,byol,vicreg --data=path/to/images --seeds=3 "
-            "--out=runs/comparison",
-            "keras-ssl compare --methods=simclr,moco --data=cifar10 --data_dir=path/to/tfds "
-            "--backbone=small_conv --epochs=20 --set=simclr.temperature=0.2 --out=runs/small",
+            "--out=runs/three",
+            "keras-ssl compare --methods=simclr,moco --data=shapes --backbone=small_conv "
+            "--epochs=3 --set=simclr.temperature=0.2 --out=runs/two",
         ),
         groups={
             "What, on what, and where to": ("methods", "data", "out", "seeds", "method_options"),

@@ -79,13 +79,17 @@ def _table(lines: Sequence[Line]) -> str:
     rows = {}
     for line in lines:
         links = (_link(seed, address) for seed, (_, _, address) in line.verdicts.items())
-        cells = {name: html.escape(text) for name, text in line.cells.items()}
+        # Long reasons of failures must not squeeze the figures.
+        cells = {
+            name: html.escape(text if name == "failed" else text.replace(" ", "\u00a0"))
+            for name, text in line.cells.items()
+        }
         rows[line.name] = {**cells, "pages": " ".join(links)}
     return grid(rows)
 
 
 def _link(seed: str, address: str) -> str:
-    return f"<a href='{html.escape(address, quote=True)}'>seed {html.escape(seed)}</a>"
+    return f"<a href='{html.escape(address, quote=True)}'>seed&nbsp;{html.escape(seed)}</a>"
 
 
 def _curves(lines: Sequence[Line]) -> str:
@@ -95,8 +99,8 @@ def _curves(lines: Sequence[Line]) -> str:
     length = max(map(len, shown.values()))
     padded = {name: knn + [np.nan] * (length - len(knn)) for name, knn in shown.items()}
     note = (
-        "As the monitor measures it on a part of the images while training, mean over seeds; "
-        "epoch 0 is the untrained network."
+        "As the monitor measures it while training, on a part of the images and with fewer "
+        "neighbours than in the table; mean over seeds. Epoch 0 is the untrained network."
     )
     return section("kNN accuracy", note, curves("kNN accuracy", list(range(length)), padded))
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import logging
 import math
 import os
 import pathlib
@@ -24,7 +25,7 @@ from keras_ssl.methods import METHODS
 from keras_ssl.methods import create as creation
 from keras_ssl.ops.names import near, some
 from keras_ssl.runs import precisions, teachers
-from keras_ssl.runs.comparison import PAGE, RANDOM, RECORD, Results, by_seed, cells
+from keras_ssl.runs.comparison import PAGE, RANDOM, RECORD, Results, by_seed, cells, reasons
 from keras_ssl.runs.evaluate import (
     CARD,
     PROTOCOLS,
@@ -307,11 +308,20 @@ def _judged(card: Card) -> dict:
 @contextlib.contextmanager
 def _forgetting():
     """Afterwards networks are let go, and the format stays, which Keras would forget with them."""
-    precision = keras.config.dtype_policy()
-    with distribute.forgetting_graphs():
-        yield
-    keras.backend.clear_session()
-    keras.config.set_dtype_policy(precision)
+    precision, logger = keras.config.dtype_policy(), logging.getLogger("tensorflow")
+    logger.addFilter(_is_not_on_tracing)
+    try:
+        with distribute.forgetting_graphs():
+            yield
+    finally:
+        logger.removeFilter(_is_not_on_tracing)
+        keras.backend.clear_session()
+        keras.config.set_dtype_policy(precision)
+
+
+def _is_not_on_tracing(record: logging.LogRecord) -> bool:
+    """A network a run is not the repeated tracing that TensorFlow warns of."""
+    return "tf.function retracing" not in record.getMessage()
 
 
 def _finish(plan: _Plan, results: Results, settings: dict) -> Comparison:
@@ -319,8 +329,7 @@ def _finish(plan: _Plan, results: Results, settings: dict) -> Comparison:
     rows, test = results.rows(), plan.judging["test"]
     size = plan.training["image_size"]
     images, labels = test.arrays((size, size), limit=_ON_MAP)
-    failed = results.failed()
-    said = _failures(failed, results)
+    failed = _failures(rows)
     page = report.write_comparison(
         results.path / PAGE,
         title=f"{len(rows) - 1} methods on {settings['data']}",
@@ -330,11 +339,12 @@ def _finish(plan: _Plan, results: Results, settings: dict) -> Comparison:
         seeds=by_seed(rows),
         labels=labels,
         class_names=test.class_names,
-        failed=said,
+        failed=failed and f"{failed} The table says why.",
     )
     print("\n" + _table(rows) + f"\n\ntable  {results.path / RECORD}\npage   {page}")
     if failed:
-        raise RuntimeError(said)
+        why = " ".join(f"{row['name']}, {reasons(row)}" for row in rows if row["failed"])
+        raise RuntimeError(f"{failed} All others are in {results.path}. {why}")
     return Comparison(results.path, rows, page)
 
 
@@ -406,15 +416,11 @@ def _table(rows: list) -> str:
     )
 
 
-def _failures(failed: Mapping[str, str], results: Results) -> str:
-    if not failed:
-        return ""
-    count = sum(map(len, results.runs.values()))
-    reasons = " ".join(f"{name}: {reason}" for name, reason in failed.items())
-    return (
-        f"{len(failed)} of {count} runs failed; all others are in {results.path}. The same call "
-        f"tries again. {reasons}"
-    )
+def _failures(rows: list) -> str:
+    """How many runs failed, in a sentence; empty if none did."""
+    failed = sum(len(row["failed"]) for row in rows)
+    count = failed + sum(len(row["seeds"]) for row in rows if row["method"] != RANDOM)
+    return f"{failed} of {count} runs failed. The same call tries them again." if failed else ""
 
 
 def _check_alone() -> None:

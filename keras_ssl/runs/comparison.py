@@ -32,7 +32,7 @@ class Results:
     Args:
         out: the folder; made where absent.
         settings: JSON-able; a folder with others is refused.
-        options: of each method; those of a method with results must be the same.
+        options: of each method; those of a method with run folders must be the same.
 
     Raises:
         ValueError: if the folder cannot be used, or holds something else, or another comparison.
@@ -75,15 +75,6 @@ class Results:
         first = next((name for row in rows for name in row["scores"]), "")
         return sorted(rows, key=lambda row: -row["scores"].get(first, {"mean": -1})["mean"])
 
-    def failed(self) -> dict[str, str]:
-        """Why runs failed, by method and seed."""
-        return {
-            f"{result['name']}, seed {seed}": result["failed"]
-            for runs in self.runs.values()
-            for seed, result in runs.items()
-            if "failed" in result
-        }
-
     def close(self) -> None:
         """Let other processes in."""
         if self._lock is not None:
@@ -92,23 +83,24 @@ class Results:
     def _take(self, known):
         """The results in a record, if it is one of this comparison."""
         with contextlib.suppress(KeyError, TypeError, AttributeError):
-            differing = differences(known["settings"], self._settings)
-            runs = {method: dict(found) for method, found in known["runs"].items()}
+            differing, changed = differences(known["settings"], self._settings), set()
             for method, found in known["options"].items():
-                ended = any("scores" in result for result in runs.get(method, {}).values())
                 asked = self._options.setdefault(method, found)
-                if ended and asked != found:
-                    differing[f"options of {method}"] = f"{found} there, {asked} asked for"
+                if asked != found:
+                    changed.add(method)
+                    if any((self.path / method).glob("seed-*/config.json")):
+                        differing[f"options of {method}"] = f"{found} there, {asked} asked for"
             if differing:
                 listed = "; ".join(f"{name}: {text}" for name, text in differing.items())
                 raise ValueError(
                     f"{self.path} holds another comparison ({listed}). Choose another `out`, or "
-                    "repeat that comparison's settings to go on with it; methods and seeds may be "
-                    "added."
+                    "repeat that comparison's settings to go on with it. Methods and seeds may be "
+                    "added; a method whose folder is removed is begun anew."
                 )
-            for method, found in runs.items():
-                for seed, result in found.items():
-                    if "failed" in result or (self.folder(method, seed) / CARD).is_file():
+            for method, runs in known["runs"].items():
+                for seed, result in runs.items():
+                    done = (self.folder(method, seed) / CARD).is_file()
+                    if done or ("failed" in result and method not in changed):
                         self.runs.setdefault(method, {})[seed] = result
             return
         raise ValueError(
@@ -142,8 +134,18 @@ def cells(row: dict) -> dict[str, str]:
         status if len(counted) == 1 else f"{status} ({count})" for status, count in counted.items()
     )
     if row["failed"]:
-        shown["failed"] = " ".join(f"Seed {seed}: {why}" for seed, why in row["failed"].items())
+        shown["failed"] = reasons(row)
     return shown
+
+
+def reasons(row: dict) -> str:
+    """Why runs of a method failed, the seeds of each reason together."""
+    seeds: dict[str, list[str]] = {}
+    for seed, why in row["failed"].items():
+        seeds.setdefault(why, []).append(seed)
+    return " ".join(
+        f"seed{'s' * (len(found) > 1)} {', '.join(found)}: {why}" for why, found in seeds.items()
+    )
 
 
 def by_seed(rows: list) -> dict[str, dict[str, str]]:

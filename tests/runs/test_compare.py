@@ -2,8 +2,10 @@
 
 import csv
 import json
+import shutil
 import statistics
 import sys
+from unittest import mock
 
 import keras
 import numpy as np
@@ -121,7 +123,7 @@ def test_the_table_stands_in_all_files_and_on_the_screen(compare, trained, capsy
     assert [line["method"] for line in table] == [row["method"] for row in made.rows]
     assert float(table[0]["knn mean"]) == made.rows[0]["scores"]["knn"]["mean"]
     printed, page = capsys.readouterr().out, made.report.read_text()
-    parsed = Page(page)
+    parsed = Page(page.replace("\u00a0", " "))
     mean, std = (100 * random["scores"]["linear"][part] for part in ("mean", "std"))
     for text in ("SimCLR", "BYOL", "random encoder", f"{mean:.1f} ± {std:.1f}", "collapsed"):
         assert text in printed and text in parsed.text
@@ -160,7 +162,7 @@ def test_a_stopped_comparison_goes_on(compare, trained, judged):
 
 def test_runs_that_fail_are_named_and_tried_again(compare, trained, judged, tmp_path, capfd):
     trained.fails = {("simclr", 0): TrainingDiverged("NaN at step 3."), ("byol", 1): KeyError("x")}
-    with pytest.raises(RuntimeError, match="2 of 6 runs failed.*BYOL, seed 1: KeyError") as raised:
+    with pytest.raises(RuntimeError, match="2 of 4 runs failed.*BYOL, seed 1: KeyError") as raised:
         compare()
     assert "SimCLR, seed 0: TrainingDiverged: NaN at step 3." in str(raised.value)
     assert len(trained.calls) == 4
@@ -176,14 +178,14 @@ def test_runs_that_fail_are_named_and_tried_again(compare, trained, judged, tmp_
 
 
 def test_a_method_without_any_result_stands_last(compare, trained, judged, tmp_path):
-    trained.fails["simclr", 0] = ValueError("too few images")
-    with pytest.raises(RuntimeError, match="too few images"):
-        compare(seeds=1)
+    trained.fails = {("simclr", seed): ValueError("too few images") for seed in (0, 1)}
+    with pytest.raises(RuntimeError, match="SimCLR, seeds 0, 1: ValueError: too few images"):
+        compare()
     rows = json.loads((tmp_path / "all" / "comparison.json").read_text())["rows"]
     assert rows[-1]["method"] == "simclr" and rows[-1]["scores"] == {}
 
 
-def test_options_go_to_their_method_and_identify_its_runs(compare, trained, judged):
+def test_options_go_to_their_method_and_identify_its_runs(compare, trained, judged, tmp_path):
     options = {"simclr.temperature": 0.2}
     compare("simclr", seeds=1, method_options=options)
     assert trained.options["method_options"] == {"temperature": 0.2}
@@ -191,8 +193,11 @@ def test_options_go_to_their_method_and_identify_its_runs(compare, trained, judg
     assert trained.options["method_options"] == {}
     with pytest.raises(ValueError, match=r"options of simclr: .*0.2.* there, .*0.3.* asked for"):
         compare("simclr", seeds=1, method_options={"simclr.temperature": 0.3})
-    with pytest.raises(ValueError, match="options of simclr"):
+    with pytest.raises(ValueError, match="a method whose folder is removed is begun anew"):
         compare("simclr", seeds=1)
+    shutil.rmtree(tmp_path / "all" / "simclr")
+    made = compare("simclr", seeds=1)
+    assert trained.calls[2:] == [("simclr", 0)] and len(made.rows) == 3
 
 
 def test_another_comparison_in_the_same_folder_is_refused(compare, trained, judged, tmp_path):
@@ -312,6 +317,9 @@ def test_the_command_passes_its_flags_on(monkeypatch, capsys):
     assert seen["seeds"] == 2 and seen["method_options"] == {"simclr.temperature": 0.2}
     assert cli.main(["compare", *words[1:]]) == 2
     assert "`compare` needs --methods" in capsys.readouterr().err
+    monkeypatch.setattr(runs, "compare", mock.Mock(side_effect=KeyboardInterrupt))
+    assert cli.main(["compare", *words]) == 130
+    assert "The same command goes on" in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -324,6 +332,8 @@ def test_from_images_to_a_page(compare, tmp_path):
         page = (made.out / name / "seed-0" / "report.html").read_text()
         assert "<h2>Evaluation</h2>" in page
     # The runs began with the network that stands in the table as the random encoder.
-    rows = list(csv.DictReader((made.out / "byol" / "seed-0" / "metrics.csv").open()))
-    other = list(csv.DictReader((made.out / "simclr" / "seed-0" / "metrics.csv").open()))
-    assert rows[0]["features_std"] == other[0]["features_std"]
+    first, second = (
+        next(csv.DictReader((made.out / name / "seed-0" / "metrics.csv").read_text().splitlines()))
+        for name in ("simclr", "byol")
+    )
+    assert first["features_std"] == second["features_std"]
