@@ -4,11 +4,9 @@ import contextlib
 import dataclasses
 import logging
 import math
-import os
 import pathlib
 import time
 import traceback
-from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -17,20 +15,18 @@ import numpy as np
 import keras_ssl
 from keras_ssl import backbones, distribute, evaluation, report
 from keras_ssl import data as data_module
-from keras_ssl.data import Source
 from keras_ssl.data.folder import CORRUPT, PIXELS
 from keras_ssl.encoders import load_encoder
 from keras_ssl.engine import inputs
 from keras_ssl.methods import METHODS
 from keras_ssl.methods import create as creation
-from keras_ssl.ops.names import near, some
-from keras_ssl.runs import precisions, teachers
+from keras_ssl.runs import comparison_checks as checks
+from keras_ssl.runs import precisions
 from keras_ssl.runs.comparison import PAGE, RANDOM, RECORD, Results, by_seed, cells, reasons
 from keras_ssl.runs.evaluate import (
     CARD,
     PROTOCOLS,
     Card,
-    check_images,
     evaluate,
     names_of,
     shares_of,
@@ -143,10 +139,10 @@ def compare(
         checkpoint_every=checkpoint_every,
     )
     check_path(out)
-    _check_alone()
-    classes = _classes(methods)
-    options = _options(method_options, classes)
-    _check_methods(classes, options, out, seeds)
+    checks.check_alone()
+    classes = checks.classes_of(methods)
+    options = checks.options_of(method_options, classes)
+    checks.check_methods(classes, options, out, seeds)
     protocols = sorted(names_of("protocols", protocols, PROTOCOLS), key=PROTOCOLS.index)
     lowshot = {"fractions": shares_of(fractions), "draws": draws} if "lowshot" in protocols else {}
     taken, why = precisions.resolve(precision, _recorded(out, "precision"))
@@ -178,7 +174,8 @@ def compare(
         judging={**common, **judging},
     )
     network = plan.untrained(0)
-    _check_images(network, train, held_out, budget["batch_size"], lowshot.get("fractions", ()))
+    shares = lowshot.get("fractions", ())
+    checks.check_budget(network, train, held_out, budget["batch_size"], shares, _SPLIT)
     named = backbone is None or isinstance(backbone, str)
     settings = {
         **budget,
@@ -421,80 +418,6 @@ def _failures(rows: list) -> str:
     failed = sum(len(row["failed"]) for row in rows)
     count = failed + sum(len(row["seeds"]) for row in rows if row["method"] != RANDOM)
     return f"{failed} of {count} runs failed. The same call tries them again." if failed else ""
-
-
-def _check_alone() -> None:
-    if distribute.processes() > 1:
-        raise ValueError(
-            "A comparison runs in one process (on all its GPUs). Received: TF_CONFIG with "
-            f"{distribute.processes()} processes. Unset it, or call `pretrain` in each of them."
-        )
-
-
-def _classes(methods: Any) -> dict:
-    """Classes of methods by the names of their folders."""
-    if isinstance(methods, str):
-        methods = [name.strip() for name in methods.split(",")]
-    given = list(methods) if isinstance(methods, list | tuple) else [methods]
-    found: dict = {}
-    for cls in map(creation.find, given):
-        name = cls.__name__.lower()
-        if found.setdefault(name, cls) is not cls:
-            raise ValueError(
-                f"`methods` must have names of their own. Received: two called {name}. Rename one."
-            )
-        if "backbone" not in creation.arguments(cls):
-            raise ValueError(
-                "`methods` must be such that train a given backbone. Received: "
-                f"{cls.__name__}, which brings its own network. Leave it out."
-            )
-    if not found:
-        raise ValueError(
-            f"`methods` must name at least one method. Received: methods={methods!r}. Use "
-            "'simclr,byol', for instance."
-        )
-    return found
-
-
-def _options(given: Mapping | None, classes: Mapping) -> dict:
-    """The options of each method, from options named METHOD.NAME."""
-    found: dict = {name: {} for name in classes}
-    for key, value in (given or {}).items():
-        method, dot, option = key.partition(".")
-        name = method.lower().replace("-", "").replace("_", "")
-        if not dot or name not in classes:
-            raise ValueError(
-                "`method_options` must have names such as simclr.temperature, of the methods that "
-                f"are compared. Received: {key}={value!r}." + near(name, classes)
-            )
-        found[name][option] = os.fspath(value) if isinstance(value, os.PathLike) else value
-    return found
-
-
-def _check_methods(classes: Mapping, options: Mapping, out: Any, seeds: int) -> None:
-    """Raise for options that are wrong or absent, before images are read."""
-    for name, cls in classes.items():
-        creation.check_options(cls, options[name])
-        for needed in creation.needed(cls):
-            if needed not in options[name]:
-                raise ValueError(
-                    f"`{needed}` of {cls.__name__} must be given. Received: "
-                    f"{some(sorted(options[name])) or 'no options'}. Pass method_options="
-                    f"{{'{name}.{needed}': ...}}, in the shell --set={name}.{needed}=VALUE, or "
-                    f"leave {name} out; `keras-ssl methods --method={name}` tells what it is."
-                )
-        for seed in range(seeds):
-            teachers.given(cls, options[name], pathlib.Path(out) / name / f"seed-{seed}")
-
-
-def _check_images(
-    network: keras.Model, train: Source, test: Source | None, batch_size: int, shares: tuple
-) -> None:
-    """Raise where these images cannot be trained on in such batches, or not be evaluated on."""
-    check_images(network, train, test)
-    data_module.check_batch_size(batch_size, train.size, train.name, least=2)
-    for share in shares:
-        evaluation.draw_labels(train.labels, share, _SPLIT)
 
 
 def _recorded(out: Any, name: str) -> Any:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import toys
 from pages import Page
+from PIL import Image
 
 import keras_ssl
 from keras_ssl import cli, data, distribute, evaluation, methods, report, runs
@@ -46,12 +47,12 @@ def trained(monkeypatch):
 
     def pretrain(method, data, out, *, seed, backbone, epochs, method_options, **settings):
         pretrain.calls.append((method, seed))
-        pretrain.options = {**settings, "method_options": method_options}
+        pretrain.options = {**settings, "data": data, "method_options": method_options}
         out.mkdir(parents=True, exist_ok=True)
         (out / "config.json").write_text("{}")
         if (method, seed) in pretrain.fails:
             raise pretrain.fails[method, seed]
-        save_backbone(backbone, out / BACKBONE)
+        save_backbone(keras_ssl.backbones.get(backbone, (8, 8, 3)), out / BACKBONE)
         report.write_report(out / "report.html", title=method, settings={}, metrics=[])
         knn = [{"epoch": e, "knn": 0.3 + 0.1 * e} for e in range(epochs + 1)]
         status = "healthy" if method == "simclr" else "collapsed"
@@ -146,6 +147,20 @@ def test_the_same_call_repeats_nothing_and_takes_more_methods_and_seeds(compare,
     (more.out / "simclr" / "seed-0" / CARD).unlink()
     compare("simclr", seeds=2)
     assert trained.calls[3:] == [("simclr", 0), ("simclr", 1)]
+
+
+def test_all_seeds_hold_out_the_same_images_of_a_folder(compare, trained, judged, tmp_path):
+    for i, image in enumerate(toys.images(40)):
+        (tmp_path / "photos" / f"class{i % 2}").mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(tmp_path / "photos" / f"class{i % 2}" / f"{i}.png")
+    settings = {"data": tmp_path / "photos", "test": None, "backbone": "small_conv"}
+    held_out = []
+    for seeds in (1, 2):
+        compare("simclr", seeds=seeds, **settings)
+        assert not set(trained.options["data"].files) & set(trained.options["test"].files)
+        held_out.append(trained.options["test"].files)
+    assert len(held_out[0]) == 4 and held_out[0] == held_out[1]
+    assert trained.calls == [("simclr", 0), ("simclr", 1)]
 
 
 def test_a_stopped_comparison_goes_on(compare, trained, judged):
