@@ -42,6 +42,7 @@ def test_run_folder_is_complete(photos, tmp_path, capsys):
         "checkpoints",
         "encoder",
         "encoder.keras",
+        "backbone.keras",
         "report.html",
     }
     rows = list(csv.DictReader((run.out / "metrics.csv").read_text().splitlines()))
