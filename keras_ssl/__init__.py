@@ -23,7 +23,7 @@ from keras_ssl.engine import SSLModel
 from keras_ssl.export import export_encoder
 from keras_ssl.methods import *  # noqa: F403  (every method)
 from keras_ssl.methods.create import create
-from keras_ssl.runs import embed, evaluate, pretrain
+from keras_ssl.runs import compare, embed, evaluate, pretrain
 
 __version__ = "0.3.0"
 

@@ -103,6 +103,11 @@ def _pretrain(method, **settings):
     runs.pretrain(method, **settings)
 
 
+@functools.wraps(runs.compare)
+def _compare(methods, data, out, **settings):
+    runs.compare(methods, data, out, **settings)
+
+
 def _methods(method: str | None = None):
     """List the methods, or the options of one, which `pretrain` takes as --set=NAME=VALUE.
 
@@ -213,6 +218,29 @@ COMMANDS = {
         },
         python_only=("verbose",),
     ),
+    "compare": Command(
+        _compare,
+        examples=(
+            "keras-ssl compare --methods=simclr,byol,vicreg --data=path/to/images --seeds=3 "
+            "--out=runs/three",
+            "keras-ssl compare --methods=simclr,moco --data=shapes --backbone=small_conv "
+            "--epochs=3 --set=simclr.temperature=0.2 --out=runs/two",
+        ),
+        groups={
+            "What, on what, and where to": ("methods", "data", "out", "seeds", "method_options"),
+            "The same for all runs": (
+                "backbone",
+                "epochs",
+                "batch_size",
+                "optimizer",
+                "precision",
+                "checkpoint_every",
+            ),
+            "Images": ("image_size", "test", *_READING),
+            "Evaluation": ("protocols", "fractions", "draws"),
+        },
+        python_only=("verbose",),
+    ),
     "embed": Command(
         functools.wraps(runs.embed)(_embed),
         examples=(
@@ -279,7 +307,7 @@ def main(words=None) -> int:
     except KeyboardInterrupt:
         onwards = (
             f" The same command goes on from the last checkpoint in {values['out']}, if it has one."
-            if name == "pretrain" and "out" in values
+            if name in ("pretrain", "compare") and "out" in values
             else ""
         )
         return _fail(f"Stopped by Ctrl-C.{onwards}", 130)

@@ -15,6 +15,7 @@ _TENSORFLOW = keras.backend.backend() == "tensorflow"
 
 if _TENSORFLOW:
     import tensorflow as tf
+    from tensorflow.python.framework import ops as _framework
 
 
 def num_replicas() -> int:
@@ -257,7 +258,7 @@ def resolve(strategy="auto"):
         )
     if strategy == "one":
         return None
-    if _TENSORFLOW and _processes() > 1:
+    if processes() > 1:
         try:
             return tf.distribute.MultiWorkerMirroredStrategy()
         except RuntimeError as error:
@@ -318,7 +319,32 @@ def is_multi_worker(strategy) -> bool:
     return _TENSORFLOW and isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
 
 
-def _processes() -> int:
-    """Processes that TF_CONFIG describes; 0 without it."""
+def processes() -> int:
+    """Processes that train together as TF_CONFIG describes them; 0 without it."""
+    if not _TENSORFLOW:
+        return 0
     jobs = tf.distribute.cluster_resolver.TFConfigClusterResolver().cluster_spec().as_dict()
     return sum(len(addresses) for job, addresses in jobs.items() if job in ("chief", "worker"))
+
+
+@contextlib.contextmanager
+def forgetting_graphs():
+    """After it TensorFlow lets go of steps traced within it, whose models are of no use any more.
+
+    Sums over replicas put a gradient function for each traced step into a registry of TensorFlow
+    that never forgets, and the function holds the whole graph: tens of MB a model.
+    """
+    registry = _gradient_functions() if _TENSORFLOW else {}
+    before = set(registry)
+    try:
+        yield
+    finally:
+        for name in set(registry) - before:
+            if name.startswith("CustomGradient-"):
+                del registry[name]
+
+
+def _gradient_functions() -> dict:
+    """The registry of gradient functions; empty where this TensorFlow keeps it in another place."""
+    found = getattr(getattr(_framework, "gradient_registry", None), "_registry", {})
+    return found if isinstance(found, dict) else {}

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from keras_ssl.report.charts import section, table
+from keras_ssl.report.charts import grid, section, table
 from keras_ssl.report.page import rewrite
 
 _PLACE = re.compile("<!--evaluation-->.*?<!--/evaluation-->", re.DOTALL)
@@ -28,14 +28,6 @@ def add_evaluation(
 
 
 def _section(card: Mapping[str, Any], rows: Mapping[str, Mapping[str, str]]) -> str:
-    names = list(dict.fromkeys(name for columns in rows.values() for name in columns))
-    head = "".join(f"<th>{html.escape(name)}</th>" for name in names)
-    body = "".join(
-        f"<tr><th>{html.escape(row)}</th>"
-        + "".join(f"<td>{html.escape(columns.get(name, ''))}</td>" for name in names)
-        + "</tr>"
-        for row, columns in rows.items()
-    )
     note = (
         f"Accuracy in % on {card['data']['test']['size']} test images, learnt from "
         f"{card['data']['train']['size']}; <i>random</i> is the same network with new initial "
@@ -44,8 +36,8 @@ def _section(card: Mapping[str, Any], rows: Mapping[str, Mapping[str, str]]) -> 
     )
     settings = {name: _text(value) for name, value in card["protocol"].items()}
     details = f"<details><summary>Protocol</summary>{table(settings)}</details>"
-    scores = f"<div class='scroll'><table><tr><th></th>{head}</tr>{body}</table></div>"
-    return section("Evaluation", note, scores + details)
+    cells = {row: {k: html.escape(v) for k, v in found.items()} for row, found in rows.items()}
+    return section("Evaluation", note, grid(cells) + details)
 
 
 def _text(value: Any) -> str:

@@ -8,7 +8,7 @@ import base64
 import html
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import matplotlib
@@ -45,7 +45,8 @@ body { margin: 0; background: var(--page); color: var(--ink);
   font: 15px/1.5 var(--font); font-variant-numeric: tabular-nums; }
 main { max-width: 1120px; margin: 0 auto; padding: 32px 20px 64px; }
 h1 { font-size: 26px; line-height: 1.25; margin: 0 0 16px; overflow-wrap: anywhere; }
-h2 { font-size: 17px; margin: 0 0 8px; }
+h2 { font-size: 17px; margin: 0 0 8px; } h3 { font-size: 15px; margin: 8px 0 0; }
+a { color: var(--s0); }
 section { background: var(--card); border: 1px solid var(--line); border-radius: 10px;
   padding: 18px 20px; margin: 16px 0; }
 .note, figcaption span { color: var(--muted); }
@@ -61,6 +62,7 @@ section { background: var(--card); border: 1px solid var(--line); border-radius:
 .tile b { display: block; font-size: 24px; font-weight: 600; color: var(--ink); }
 .charts { display: grid; gap: 20px; grid-template-columns: repeat(auto-fill, minmax(300px, 1fr)); }
 figure { margin: 0; } figure svg { width: 100%; height: auto; }
+.maps p { font-size: 13px; margin: 4px 0; }
 figcaption { font-size: 13px; } figcaption div { min-height: 20px; } .map svg { max-width: 640px; }
 .key { display: inline-block; width: 10px; height: 10px; border-radius: 3px; margin: 0 4px 0 0; }
 .key:not(:first-child) { margin-left: 14px; }
@@ -96,11 +98,44 @@ def section(title: str, note: str, body: str) -> str:
 
 def chart(title: str, note: str, epochs: list[float], series: Mapping[str, list]) -> str:
     """One measure over the epochs, as a figure; two lines at most."""
-    figure = Figure(figsize=(3.5, 2.1), layout="constrained")
+    svg = _lines(title, epochs, series.values(), SERIES, (3.5, 2.1))
+    legend = ""
+    if len(series) > 1:
+        parts = (name.split("_")[0] for name in series)
+        legend = "".join(f"<i class='key s{i}'></i>{part}" for i, part in enumerate(parts))
+    caption = f"<b>{html.escape(title)}</b> <span>{html.escape(note)}</span><div>{legend}</div>"
+    return f"<figure><figcaption>{caption}</figcaption>{svg}</figure>"
+
+
+def curves(title: str, epochs: list[float], series: Mapping[str, list]) -> str:
+    """Any number of lines over the epochs, as a wide figure in the colours of classes."""
+    svg = _lines(title, epochs, series.values(), CLASSES, (8.0, 3.4))
+    return f"<figure>{svg}{legend_of(series)}</figure>"
+
+
+def legend_of(names: Iterable[str]) -> str:
+    """Names with the colours of classes, in their order."""
+    keys = "".join(
+        f"<span><i class='key' style='background:{CLASSES[place % len(CLASSES)]}'></i>"
+        f"{html.escape(name)}</span> "
+        for place, name in enumerate(names)
+    )
+    return f"<div class='legend'>{keys}</div>"
+
+
+def _lines(
+    title: str,
+    epochs: list[float],
+    lines: Iterable[list],
+    colours: Sequence[str],
+    size: tuple[float, float],
+) -> str:
+    figure = Figure(figsize=size, layout="constrained")
     axes = figure.add_subplot()
-    for place, values in enumerate(series.values()):
+    for place, values in enumerate(lines):
         marker = "o" if np.isfinite(values).sum() < 8 else None
-        axes.plot(epochs, values, color=SERIES[place], linewidth=1.8, marker=marker, markersize=4)
+        colour = colours[place % len(colours)]
+        axes.plot(epochs, values, color=colour, linewidth=1.8, marker=marker, markersize=4)
     whole = all(float(epoch).is_integer() for epoch in epochs)
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=whole, min_n_ticks=1))
     axes.yaxis.set_major_locator(MaxNLocator(5))
@@ -110,12 +145,7 @@ def chart(title: str, note: str, epochs: list[float], series: Mapping[str, list]
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
     axes.spines["bottom"].set_color(TOKENS["line"])
-    legend = ""
-    if len(series) > 1:
-        parts = (name.split("_")[0] for name in series)
-        legend = "".join(f"<i class='key s{i}'></i>{part}" for i, part in enumerate(parts))
-    caption = f"<b>{html.escape(title)}</b> <span>{html.escape(note)}</span><div>{legend}</div>"
-    return f"<figure><figcaption>{caption}</figcaption>{_svg(figure, title)}</figure>"
+    return _svg(figure, title)
 
 
 def _svg(figure: Figure, name: str) -> str:
@@ -163,22 +193,22 @@ def picture(image: np.ndarray, kind: str = "", label: str = "") -> str:
     return f"<img class='{kind.strip()}' title='{label}' alt='{label}' src='{source}'>"
 
 
-def scatter(groups: Mapping[str, np.ndarray]) -> str:
-    """A map of points (n, 2) by the name of their group, as a figure with a legend."""
-    figure = Figure(figsize=(6.4, 5.2), layout="constrained")
+def scatter(groups: Mapping[str, np.ndarray], small: bool = False) -> str:
+    """A map of points (n, 2) by the name of their group, as a figure; a small one has no legend."""
+    figure = Figure(figsize=(3.6, 3.0) if small else (6.4, 5.2), layout="constrained")
     axes = figure.add_subplot()
     colours = [SERIES[0]] if len(groups) == 1 else CLASSES
-    legend = ""
-    for place, (name, points) in enumerate(groups.items()):
+    for place, points in enumerate(groups.values()):
         colour = colours[place % len(colours)]
-        axes.scatter(*points.T, s=14, color=colour, alpha=0.8, linewidths=0)
-        key = f"<i class='key' style='background:{colour}'></i>"
-        legend += f"<span>{key}{html.escape(name)}</span> "
+        axes.scatter(*points.T, s=9 if small else 14, color=colour, alpha=0.8, linewidths=0)
     axes.set_axis_off()
-    if not 1 < len(groups) <= len(CLASSES):  # colours repeat: a legend would mislead
-        legend = ""
     svg = _svg(figure, "Map of the embeddings")
-    return f"<figure class='map'>{svg}<div class='legend'>{legend}</div></figure>"
+    return f"<figure class='map'>{svg}{'' if small else map_legend(groups)}</figure>"
+
+
+def map_legend(groups: Mapping[str, np.ndarray]) -> str:
+    """The legend of a map; empty where colours repeat, as it would mislead."""
+    return legend_of(groups) if 1 < len(groups) <= len(CLASSES) else ""
 
 
 def table(rows: Mapping[str, Any]) -> str:
@@ -188,6 +218,19 @@ def table(rows: Mapping[str, Any]) -> str:
         for name, value in rows.items()
     )
     return f"<table class='settings'>{cells}</table>"
+
+
+def grid(rows: Mapping[str, Mapping[str, str]]) -> str:
+    """Cells by the name of their column, by the name of their row; cells are HTML."""
+    names = list(dict.fromkeys(name for cells in rows.values() for name in cells))
+    head = "".join(f"<th>{html.escape(name)}</th>" for name in names)
+    body = "".join(
+        f"<tr><th>{html.escape(row)}</th>"
+        + "".join(f"<td>{cells.get(name, '')}</td>" for name in names)
+        + "</tr>"
+        for row, cells in rows.items()
+    )
+    return f"<div class='scroll'><table><tr><th></th>{head}</tr>{body}</table></div>"
 
 
 def epoch_table(metrics: Sequence[Mapping[str, Any]]) -> str:

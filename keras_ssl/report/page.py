@@ -36,6 +36,7 @@ TONES = {
     "dimensional collapse": "bad",
     "collapsed": "bad",
     "diverged": "bad",
+    "failed": "bad",
 }
 
 
@@ -106,9 +107,13 @@ def write_report(
         section("Settings", "", table(settings or {"": "none given"})),
         epoch_table(metrics),
     ]
+    return rewrite(pathlib.Path(path), framed(title, verdict, sections))
+
+
+def framed(title: str, verdict: Any, sections: Sequence[str]) -> str:
+    """A page of sections under a heading and a verdict."""
     page = PAGE.replace("{{title}}", html.escape(str(title)))
-    page = page.replace("{{verdict}}", _verdict(verdict)).replace("{{body}}", "".join(sections))
-    return rewrite(pathlib.Path(path), page)
+    return page.replace("{{verdict}}", _verdict(verdict)).replace("{{body}}", "".join(sections))
 
 
 def _check(images: Any, features: Any, labels: Any, untrained: Any) -> None:
@@ -200,12 +205,19 @@ def _map(features: np.ndarray, labels: np.ndarray | None, class_names: Sequence[
     chosen = np.random.default_rng(0).permutation(len(features))[:MAP_POINTS]
     points, method = project(features[chosen])
     note = f"{len(chosen)} images, {method} of their features. "
+    groups = by_class(points, None if labels is None else labels[chosen], class_names)
     if labels is None:
         note += "No labels were given."
-        groups = {"": points}
     else:
-        names = [class_name(label, class_names) or "no label" for label in labels[chosen]]
-        order = sorted(set(names))
-        note += f"Coloured by class ({len(order)}), which training has not seen."
-        groups = {n: points[[name == n for name in names]] for n in order}
+        note += f"Coloured by class ({len(groups)}), which training has not seen."
     return section("Map of the embeddings", note, scatter(groups))
+
+
+def by_class(
+    points: np.ndarray, labels: np.ndarray | None, class_names: Sequence[str] | None
+) -> dict[str, np.ndarray]:
+    """Points by the name of their class; without labels, all under an empty name."""
+    if labels is None:
+        return {"": points}
+    names = [class_name(label, class_names) or "no label" for label in labels]
+    return {name: points[[other == name for other in names]] for name in sorted(set(names))}

@@ -113,8 +113,8 @@ def evaluate(
         ValueError: for an encoder, images or settings that cannot be used: labels missing, other
             channels than the encoder's, shares of the labels that leave a class without an image.
     """
-    names = _names("protocols", protocols, PROTOCOLS)
-    shares = _shares(fractions) if "lowshot" in names else ()
+    names = names_of("protocols", protocols, PROTOCOLS)
+    shares = shares_of(fractions) if "lowshot" in names else ()
     folder = _run_folder(encoder)
     out = pathlib.Path(out) if out is not None else folder and folder / CARD
     if out is not None and out.is_dir():
@@ -131,7 +131,7 @@ def evaluate(
         max_corrupt_fraction=max_corrupt_fraction,
         max_pixels=max_pixels,
     )
-    _check_images(network, train, held_out)
+    check_images(network, train, held_out)
     for share in shares:
         evaluation.draw_labels(train.labels, share, seed)  # before anything is computed
     job = _Job(network, train, held_out, shares, draws, baseline, seed, batch_size, verbose)
@@ -358,7 +358,7 @@ def _percent(share):
     return f"{100 * share:g}%"
 
 
-def _names(argument, value, known):
+def names_of(argument, value, known):
     """A list of names from text with commas, or from a list."""
     names = [v.strip() for v in value.split(",")] if isinstance(value, str) else list(value)
     wrong = [name for name in names if name not in known]
@@ -370,7 +370,8 @@ def _names(argument, value, known):
     return list(dict.fromkeys(names))
 
 
-def _shares(fractions):
+def shares_of(fractions):
+    """Shares of the labels from text with commas, or from numbers."""
     given = fractions.split(",") if isinstance(fractions, str) else fractions
     given = given if isinstance(given, Sequence) else [given]
     try:
@@ -385,7 +386,8 @@ def _shares(fractions):
     return tuple(dict.fromkeys(shares))
 
 
-def _check_images(network: Backbone, train: Source, test: Source | None) -> None:
+def check_images(network: Backbone, train: Source, test: Source | None) -> None:
+    """Raise where an encoder cannot be evaluated on these images."""
     channels = network.image_shape[2]
     for source in (train, test):
         if source is not None and source.image_shape[2] != channels:
@@ -394,7 +396,7 @@ def _check_images(network: Backbone, train: Source, test: Source | None) -> None
                 f"{source.image_shape[2]} in {source.name}. Convert them, or take an encoder of "
                 "such images."
             )
-    if test is None:
+    if test is None or not train.has_labels:
         raise ValueError(
             "Evaluation needs labelled images, and some held out. Received: "
             f"{train.name}, {'which is too small' if train.has_labels else 'without labels'}. Sort "

@@ -62,10 +62,7 @@ class RunFolder:
     """
 
     def __init__(self, path, config: dict, writes: bool = True):
-        if not isinstance(path, str | os.PathLike):
-            raise ValueError(
-                f"`out` must be the path of a folder. Received: out={path!r}. Use out='runs/1'."
-            )
+        check_path(path)
         self.path = pathlib.Path(path)
         self._writes, self._lock = writes, None
         self._config = _plain(config)
@@ -77,10 +74,7 @@ class RunFolder:
                 self._claim()
             except OSError as error:
                 self.close()
-                raise ValueError(
-                    f"`out` must be a folder that can be written. Received: {self.path} ({error}). "
-                    "Free some space there, or choose another."
-                ) from error
+                raise unusable(self.path, error) from error
         elif self._record.exists():
             self._compare()
 
@@ -167,29 +161,7 @@ class RunFolder:
         return self.path / "config.json"
 
     def _claim(self):
-        if self.path.exists() and not self.path.is_dir():
-            raise ValueError(
-                f"`out` must be a folder. Received: {self.path}, a file. Choose another name."
-            )
-        if (
-            self.path.is_dir()
-            and not self._record.exists()
-            and any(p.name not in _OURS for p in self.path.iterdir())
-        ):
-            raise ValueError(
-                "`out` must be a new or empty folder, or that of a run to continue. Received: "
-                f"{self.path}, which holds other files. Choose another."
-            )
-        self.path.mkdir(parents=True, exist_ok=True)
-        self._lock = open(self.path / ".lock", "w")
-        try:
-            if fcntl:
-                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            self._lock.close()
-            raise RuntimeError(
-                f"Another process is at work in {self.path}. Wait for it, or choose another `out`."
-            ) from error
+        self._lock = claim(self.path, self._record.name)
         if self._record.exists():
             self._compare()
         else:
@@ -199,25 +171,10 @@ class RunFolder:
 
     def _compare(self):
         try:
-            self._compare_with(self._known())
+            self._compare_with(read_record(self._record))
         except ValueError:
             self.close()
             raise
-
-    def _known(self):
-        """The record of the run in the folder."""
-        try:
-            known = json.loads(self._record.read_text())
-        except ValueError as error:
-            raise ValueError(
-                f"{self._record} is not a run's record: {error}. Choose another `out`."
-            ) from error
-        if not isinstance(known, dict):
-            raise ValueError(
-                f"{self._record} is not a run's record: it holds a {type(known).__name__}. Choose "
-                "another `out`."
-            )
-        return known
 
     def _compare_with(self, known):
         """Raise where `known` is another run's record."""
@@ -228,14 +185,12 @@ class RunFolder:
                 f"have another form. Received: version {asked.get('version')}. Continue it "
                 "with the version it was begun with, or choose another `out`."
             )
-        names = sorted({*known, *asked} - set(_DESCRIPTIONS))
-        pairs = {n: (_identity(known.get(n)), _identity(asked.get(n))) for n in names}
-        differing = [n for n in names if pairs[n][0] != pairs[n][1]]
+        differing = differences(known, asked)
         before, epochs = known.get("epochs"), asked.get("epochs")
-        if differing == ["epochs"] and isinstance(before, int) and epochs > before:
-            self.epochs_before, differing = before, []
+        if list(differing) == ["epochs"] and isinstance(before, int) and epochs > before:
+            self.epochs_before, differing = before, {}
         if differing:
-            listed = "; ".join(f"{n}: {_differences(*pairs[n])}" for n in differing)
+            listed = "; ".join(f"{name}: {text}" for name, text in differing.items())
             raise ValueError(
                 f"{self.path} holds another run ({listed}). Choose another `out`, or repeat that "
                 "run's settings to continue it."
@@ -332,6 +287,80 @@ def recorded(path, name: str):
     return settings.get(name) if isinstance(settings, dict) else None
 
 
+def check_path(out) -> None:
+    """Raise unless `out` can be the path of a folder."""
+    if not isinstance(out, str | os.PathLike):
+        raise ValueError(
+            f"`out` must be the path of a folder. Received: out={out!r}. Use out='runs/1'."
+        )
+
+
+def claim(path: pathlib.Path, record: str):
+    """Make the folder `path`, or take one that has the file `record`, for this process alone.
+
+    Returns:
+        The open lock file; closing it lets other processes in.
+
+    Raises:
+        ValueError: if it is a file, or holds other files.
+        RuntimeError: if another process is at work in it.
+        OSError: if it cannot be made or written; see `unusable`.
+    """
+    if path.exists() and not path.is_dir():
+        raise ValueError(f"`out` must be a folder. Received: {path}, a file. Choose another name.")
+    # Files that a start may leave behind before there is a record.
+    ours = (".lock", f".{record}.partial")
+    if (
+        path.is_dir()
+        and not (path / record).exists()
+        and any(p.name not in ours for p in path.iterdir())
+    ):
+        raise ValueError(
+            "`out` must be a new or empty folder, or that of a run to continue. Received: "
+            f"{path}, which holds other files. Choose another."
+        )
+    path.mkdir(parents=True, exist_ok=True)
+    lock = open(path / ".lock", "w")
+    try:
+        if fcntl:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        lock.close()
+        raise RuntimeError(
+            f"Another process is at work in {path}. Wait for it, or choose another `out`."
+        ) from error
+    return lock
+
+
+def unusable(path: pathlib.Path, error: OSError) -> ValueError:
+    """The error for a folder that cannot be made or written."""
+    return ValueError(
+        f"`out` must be a folder that can be written. Received: {path} ({error}). Free some space "
+        "there, or choose another."
+    )
+
+
+def read_record(path: pathlib.Path) -> dict:
+    """The record that lies at `path`; raises ValueError if it is none."""
+    try:
+        known = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path} is not a run's record: {error}. Choose another `out`.") from error
+    if not isinstance(known, dict):
+        raise ValueError(
+            f"{path} is not a run's record: it holds a {type(known).__name__}. Choose another "
+            "`out`."
+        )
+    return known
+
+
+def differences(known: dict, asked: dict) -> dict[str, str]:
+    """Both values of each setting that differs, as text by name; not of what only describes."""
+    names = sorted({*known, *asked} - set(_DESCRIPTIONS))
+    pairs = {n: (_identity(known.get(n)), _identity(asked.get(n))) for n in names}
+    return {n: _differences(*pair) for n, pair in pairs.items() if pair[0] != pair[1]}
+
+
 def guard(folder: RunFolder) -> DivergenceGuard:
     """A guard whose message says where the last good checkpoint is."""
     return DivergenceGuard(folder.kept)
@@ -345,10 +374,6 @@ def write_atomically(path: pathlib.Path, text: str) -> None:
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
-
-
-# Files that a start may leave behind before there is a record.
-_OURS = (".lock", ".config.json.partial")
 
 
 def _save_weights(model, path):

@@ -140,7 +140,7 @@ def pretrain(
             over.
         RuntimeError: if training diverges or saving fails; the last good checkpoint is kept.
     """
-    _check_settings(
+    check_settings(
         optimizer,
         epochs=epochs,
         batch_size=batch_size,
@@ -299,7 +299,7 @@ def train(
         "batch_size": batch_size,
         "images": source.fingerprint(),
         "test": None if test is None else test.fingerprint(),
-        "network": _architecture(model.backbone),
+        "network": architecture(model.backbone),
         "version": keras_ssl.__version__,
         **({} if early_stopping is None else {"early_stopping": early_stopping}),
     }
@@ -414,7 +414,8 @@ def _skipped(source):
     return {"unreadable files, skipped": f"{len(names)}: {some(names)}"} if names else {}
 
 
-def _check_settings(optimizer, **numbers):
+def check_settings(optimizer, **numbers):
+    """Raise for an unknown `optimizer`, or for numbers that are neither None nor positive."""
     for name, value in numbers.items():
         if value is not None and (not isinstance(value, int) or value < 1):
             raise ValueError(f"`{name}` must be a positive integer. Received: {name}={value!r}.")
@@ -448,7 +449,7 @@ def _check_backbone(model):
         ) from error
 
 
-def _architecture(backbone):
+def architecture(backbone):
     """A checksum of the layers, their plain settings and shapes, without names."""
     layers = [
         [
