@@ -96,6 +96,7 @@ def test_commands_are_understood(page):
                     ("pretrain", runs, "pretrain"),
                     ("evaluate", runs, "evaluate"),
                     ("embed", runs, "embed"),
+                    ("compare", runs, "compare"),
                     ("export", cli, "export_encoder"),
                 )
             }
