@@ -133,7 +133,7 @@ def labelled(
 
 
 def _batches(images: Any, batch_size: int, image_size: tuple[int, int] | None) -> Iterator:
-    if isinstance(images, Source):  # one batch at a time in memory
+    if hasattr(images, "batches"):  # a source: one batch at a time in memory
         size = _source_size(images, image_size)
         yield from (batch for batch, _ in images.batches(size, batch_size))
         return

@@ -27,6 +27,11 @@ class FakeSource:
         assert image_size == (4, 4)
         return IMAGES, np.arange(23) % 3
 
+    def batches(self, image_size, batch_size):
+        assert image_size == (4, 4)
+        for start in range(0, 23, batch_size):
+            yield IMAGES[start : start + batch_size], np.arange(start, min(start + batch_size, 23))
+
 
 @pytest.mark.parametrize(
     "images",
