@@ -31,14 +31,15 @@ SECTIONS = {
         "split as queries, features of the pooled backbone. Linear probe: logistic regression on "
         "the same features. `random` is the same network before training. SupCon learns from the "
         "labels, all others from images alone. Minutes include the evaluation and are no "
-        "benchmark: most runs shared the two cores with another. A row is of the commit that it "
-        "names: those from 2026-11-22 have the views, heads and optimizers of their recipes of "
-        "that day, not the methods' defaults of 0.3.0, with which they have not been run again.",
+        "benchmark: most runs shared the two cores with others. A row is of the commit that it "
+        "names.",
     ),
     "study": (
         "Studies",
         "Many short runs that differ in one thing; figures as above. They are too short to be "
-        "compared with the papers' own, and with those above.",
+        "compared with the papers' own, and with those above. Those from 2026-11-22 have the "
+        "views, heads and optimizers of that day, not the methods' defaults of 0.3.0, with which "
+        "they have not been run again.",
     ),
     "speed": (
         "Speed",
