@@ -8,8 +8,13 @@ import pytest
 
 FOLDER = pathlib.Path(__file__).parents[1] / "docs" / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
-# Fewer images than on the page.
-SMALLER = {"shapes(2000": "shapes(300", "first=2000": "first=300", "shapes(1000": "shapes(200"}
+# Fewer images and seeds than on the page.
+SMALLER = {
+    "shapes(2000": "shapes(500",
+    "first=2000": "first=500",
+    "shapes(1000": "shapes(200",
+    "seeds=2": "seeds=1",
+}
 
 
 def cells(path):
