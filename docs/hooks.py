@@ -82,7 +82,7 @@ def _state(method, records):
 
 def _method(method, records):
     module = sys.modules[method.__module__]
-    name, own = _file(method), [m for m in method.unsupported]
+    name, own = _file(method), method.unsupported
     text = module.__doc__.strip().split("\n", 1)
     parts = [
         f"# {method.__name__}\n",
@@ -99,7 +99,7 @@ def _method(method, records):
         _recipe(name),
     ]
     if own:
-        reasons = "".join(f"- {check}: {method.unsupported[check]}\n" for check in own)
+        reasons = "".join(f"- {check}: {reason}\n" for check, reason in own.items())
         parts.append(f"## What it cannot do\n\n{reasons}")
     return "\n".join(parts)
 

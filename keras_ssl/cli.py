@@ -98,14 +98,14 @@ class Command:
         return found
 
 
-@functools.wraps(runs.pretrain)
-def _pretrain(method, **settings):
-    runs.pretrain(method, **settings)
+def _of_runs(name):
+    """The function of that name in `runs`, looked up when it is called."""
 
+    @functools.wraps(getattr(runs, name))
+    def call(**values):
+        getattr(runs, name)(**values)
 
-@functools.wraps(runs.compare)
-def _compare(methods, data, out, **settings):
-    runs.compare(methods, data, out, **settings)
+    return call
 
 
 def _methods(method: str | None = None):
@@ -127,14 +127,6 @@ def _methods(method: str | None = None):
         if option in needed(find(method)):
             default = " (must be given)"
         print(_entry(option + default, described[option]))
-
-
-def _evaluate(encoder, data, **settings):
-    runs.evaluate(encoder, data, **settings)
-
-
-def _embed(encoder, data, out, **settings):
-    runs.embed(encoder, data, out, **settings)
 
 
 def _export(
@@ -161,7 +153,7 @@ def _export(
 _READING = ("data_dir", "download", "max_corrupt_fraction", "max_pixels")
 COMMANDS = {
     "pretrain": Command(
-        _pretrain,
+        _of_runs("pretrain"),
         examples=(
             "keras-ssl pretrain --method=simclr --data=path/to/images --out=runs/1",
             "keras-ssl pretrain --data=shapes --backbone=small_conv --epochs=3 --out=runs/shapes",
@@ -203,7 +195,7 @@ COMMANDS = {
         python_only=("verbose",),
     ),
     "evaluate": Command(
-        functools.wraps(runs.evaluate)(_evaluate),
+        _of_runs("evaluate"),
         examples=(
             "keras-ssl evaluate runs/1 --data=path/to/images",
             "keras-ssl evaluate runs/1 --data=path/to/images --protocols=knn,linear,layers",
@@ -219,7 +211,7 @@ COMMANDS = {
         python_only=("verbose",),
     ),
     "compare": Command(
-        _compare,
+        _of_runs("compare"),
         examples=(
             "keras-ssl compare --methods=simclr,byol,vicreg --data=path/to/images --seeds=3 "
             "--out=runs/three",
@@ -242,7 +234,7 @@ COMMANDS = {
         python_only=("verbose",),
     ),
     "embed": Command(
-        functools.wraps(runs.embed)(_embed),
+        _of_runs("embed"),
         examples=(
             "keras-ssl embed runs/1 --data=path/to/images --out=features.npz",
             "keras-ssl embed runs/1 --data=path/to/images --out=map.html",

@@ -1,5 +1,6 @@
 """Encoders from disk: a run folder, a `.keras` file or a SavedModel."""
 
+import hashlib
 import json
 import os
 import pathlib
@@ -12,7 +13,7 @@ from keras_ssl.backbones import Backbone, adopt
 
 BACKBONE = "backbone.keras"  # in a run folder: the network as training goes on with it
 _SAVED = "encoder.keras"
-_ENDPOINTS = ("serve", "serving_default")
+_ENDPOINT = "serve"
 
 
 def load_encoder(path: str | os.PathLike | keras.Model, *, allow_code: bool = False) -> Backbone:
@@ -79,6 +80,26 @@ def copy_encoder(backbone: Backbone, weights: bool = True) -> Backbone:
     return copy
 
 
+def checksum(network: keras.Model) -> bytes:
+    """SHA-256 of the weights of `network` and their shapes; their order does not count."""
+    sums = []
+    for weight in network.weights:
+        value = keras.ops.convert_to_numpy(weight)
+        sums.append(hashlib.sha256(f"{value.shape} {value.dtype}".encode() + value.tobytes()))
+    return hashlib.sha256(b"".join(sorted(each.digest() for each in sums))).digest()
+
+
+def check_channels(encoder: Backbone, source: Any) -> None:
+    """Raise unless the images of a `data.Source` have the channels that an encoder takes."""
+    takes, has = encoder.image_shape[2], source.image_shape[2]
+    if takes != has:
+        raise ValueError(
+            "Encoder and images must have the same number of channels. Received: an encoder for "
+            f"{takes}, {source.name} with {has}. Convert the images, or take an encoder that was "
+            "trained on such."
+        )
+
+
 def saved_model_of(backbone: Backbone) -> Any:
     """The layer that is a SavedModel, if the network is one; else None."""
     layers = backbone._flatten_layers()
@@ -133,7 +154,7 @@ def _from_saved_model(path: pathlib.Path) -> Backbone:
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ValueError(
             f"{path} is no SavedModel of an encoder: {str(error).splitlines()[0]} It must have an "
-            "endpoint `serve` or `serving_default` from images to features; `keras-ssl export` "
+            f"endpoint `{_ENDPOINT}` from images to features; `keras-ssl export` "
             "writes such."
         ) from error
     images = keras.Input(shape, dtype="float32", name="images")
@@ -146,9 +167,9 @@ def _endpoints(path: pathlib.Path) -> tuple[Any, tuple]:
     """The layer of a SavedModel, with training behaviour where it has it; shape of its images."""
     # Whatever the policy of the run: the endpoints take float32.
     named = {"name": "encoder", "dtype": "float32"}
-    layer = keras.layers.TFSMLayer(str(path), call_endpoint=_ENDPOINTS[0], **named)
+    layer = keras.layers.TFSMLayer(str(path), call_endpoint=_ENDPOINT, **named)
     signatures = layer._reloaded_obj.signatures
-    spec = next(iter(signatures[_ENDPOINTS[0]].structured_input_signature[1].values()))
+    spec = next(iter(signatures[_ENDPOINT].structured_input_signature[1].values()))
     if "train" in signatures:
-        layer = keras.layers.TFSMLayer(str(path), _ENDPOINTS[0], "train", **named)
+        layer = keras.layers.TFSMLayer(str(path), _ENDPOINT, "train", **named)
     return layer, tuple(spec.shape[1:])

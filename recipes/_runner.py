@@ -208,13 +208,6 @@ def configure(recipe, preset, changes=(), smoke=False):
     return dataclasses.replace(config, **{"options": options, **values})
 
 
-def clear_session():
-    """Forget the networks of the last run; `keras.backend.clear_session` forgets the format too."""
-    precision = keras.config.dtype_policy()
-    keras.backend.clear_session()
-    keras.config.set_dtype_policy(precision)
-
-
 def run(
     recipe, config, out, data_dir=None, linear_probe=True, random=True, monitor=True, **options
 ):

@@ -26,6 +26,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from keras_ssl import SimCLR, data, evaluation, views
+from keras_ssl.runs import precisions
 from keras_ssl.runs.folder import write_atomically
 from recipes import _runner
 from recipes._runner import SMALL
@@ -79,7 +80,7 @@ def study(config, out, data_dir=None):
         changed = dataclasses.replace(config, **{name: value})
         found = measure(changed, out / f"{name}-{value}", data_dir)
         rows.append([name, value, *found])
-        _runner.clear_session()
+        precisions.clear_session()
     folders = [out / f"{name}-{value}" for name, value in settings]
     _runner.write_study(out, "What views share", config, [COLUMNS, *rows], folders)
     draw(rows, out / "analysis.png")

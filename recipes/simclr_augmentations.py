@@ -28,6 +28,7 @@ import pathlib
 from matplotlib.figure import Figure
 
 from keras_ssl import SimCLR, views
+from keras_ssl.runs import precisions
 from recipes import _runner
 from recipes._runner import SMALL
 
@@ -100,7 +101,7 @@ def study(config, out, data_dir=None):
         if not (folder / "result.json").exists():
             pair = dataclasses.replace(config, first=first, second=second)
             _runner.run(RECIPE, pair, folder, data_dir, random=False, monitor=False)
-            _runner.clear_session()
+            precisions.clear_session()
         folders.append(folder)
         figures = json.loads((folder / "result.json").read_text())["figures"]
         found[first, second] = float(figures["linear probe, trained encoder"])

@@ -32,6 +32,7 @@ import numpy as np
 
 from keras_ssl import SimCLR, backbones, data, evaluation, losses, optimizers, views
 from keras_ssl.ops import to_unit_range
+from keras_ssl.runs import precisions
 from keras_ssl.runs.folder import write_atomically
 from recipes import _runner
 from recipes._runner import IMAGENET, SMALL
@@ -222,7 +223,7 @@ def _step(path, make, judged, config):
     """The result that lies at `path`; first made, and its network kept beside it, where absent."""
     record = path.with_name(f"{path.name}.json")
     if not record.exists():
-        _runner.clear_session()
+        precisions.clear_session()
         keras.utils.set_random_seed(config.seed)
         model = make()
         result = {"parameters": model.count_params(), "accuracy": _accuracy(model, judged)}

@@ -38,6 +38,7 @@ from keras_ssl import SimSiam, data, distribute
 from keras_ssl.layers import ema, heads
 from keras_ssl.layers.memory_bank import MemoryBank
 from keras_ssl.ops import l2_normalize
+from keras_ssl.runs import precisions
 from recipes import _runner, simsiam
 
 
@@ -228,7 +229,7 @@ def study(config, out, data_dir=None):
             options = VARIANTS[variant](images // config.batch_size, images)
             single = dataclasses.replace(config, variant=variant, options=options)
             _runner.run(RECIPE, single, folder, data_dir, random=False)
-            _runner.clear_session()
+            precisions.clear_session()
         table.append({"variant": variant, **_row(folder)})
     rows = [list(table[0]), *(list(row.values()) for row in table)]
     folders = [out / variant for variant in VARIANTS]

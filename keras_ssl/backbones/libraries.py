@@ -46,19 +46,17 @@ def from_library(spec: str, input_shape: Sequence[int] | None = None) -> Backbon
     """
     library, name, arguments = _parse(spec)
     shape = tuple(input_shape or DEFAULT_SHAPE)
+    module = keras.applications if library == "keras_applications" else _models(library)
+    preset = library == "keras_hub" and not inspect.isclass(getattr(module, name, None))
+    maker = None if preset else _named(module, name, spec)
     try:
+        if preset:
+            return _from_preset(module, name, arguments, input_shape)
         if library == "keras_applications":
-            maker = _named(keras.applications, name, spec, lambda x: not inspect.isclass(x))
             settings = {"include_top": False, "weights": None, "input_shape": shape, **arguments}
             return adopt(maker(**settings))
-        module = _models(library)
-        if library == "keras_hub" and not _is_class(module, name):
-            return _from_preset(module, name, arguments, input_shape)
-        maker = _named(module, name, spec, inspect.isclass)
         return adopt(maker(**_fitting(maker, shape) | arguments), image_shape=input_shape)
     except (TypeError, ValueError, KeyError, FileNotFoundError) as error:
-        if str(error).startswith("`backbone`"):
-            raise
         raise ValueError(
             f"`backbone` cannot be made. Received: backbone={spec!r}, images of {shape}. "
             f"{' '.join(str(error).split())[:500]}"
@@ -99,12 +97,8 @@ def _models(library: str) -> Any:
         ) from error
 
 
-def _is_class(module: Any, name: str) -> bool:
-    return inspect.isclass(getattr(module, name, None))
-
-
-def _named(module: Any, name: str, spec: str, fits: Callable) -> Callable:
-    known = [n for n in dir(module) if n[:1].isupper() and fits(getattr(module, n))]
+def _named(module: Any, name: str, spec: str) -> Callable:
+    known = [n for n in dir(module) if n[:1].isupper()]
     if name not in known:
         raise ValueError(
             f"`backbone` must name a model of {module.__name__}. Received: backbone={spec!r}."

@@ -56,26 +56,35 @@ def extract(
 
 def labelled_features(
     encode: Callable[[Any], Any],
-    source: Source,
-    image_size: tuple[int, int] | None = None,
+    data: Any,
     batch_size: int = 256,
+    image_size: tuple[int, int] | None = None,
+    name: str = "train",
+    classes_of: Any = None,
     progress: str | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Features and labels of a labelled source, of which one batch is in memory at a time.
+    """Features and labels of a pair or of a source, of which one batch is in memory at a time.
 
     Args:
         encode: as `extract`.
-        source: a `data.Source` with labels; unreadable images are left out.
-        image_size: (height, width), needed for sources whose images differ in size.
+        data: (images, labels), or a `data.Source` with labels, whose unreadable images are left
+            out.
         batch_size: images per call of `encode`.
+        image_size: as `labelled`.
+        name: as `labelled`.
+        classes_of: as `labelled`.
         progress: what a progress bar on stderr is called; None shows none.
 
     Returns:
         float32 array (N, D) and int64 array (N,).
 
     Raises:
-        ValueError: as `extract`.
+        ValueError: as `extract` and `labelled`.
     """
+    if not isinstance(data, Source) or not data.has_labels:  # which `labelled` refuses
+        images, labels = labelled(data, image_size, name, classes_of)
+        return extract(encode, images, batch_size, image_size), labels
+    source = with_classes_of(data, classes_of) if isinstance(classes_of, Source) else data
     found = []
 
     def images() -> Iterator:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_ssl.evaluation.features import extract, labelled
+from keras_ssl.evaluation.features import labelled_features
 
 QUERY_CHUNK = 1024
 BANK_CHUNK = 8192
@@ -103,15 +103,13 @@ def knn_accuracy(
     Raises:
         ValueError: labels are missing, or see `weighted_knn`.
     """
-    images, labels = labelled(train, image_size)
-    bank = extract(encode, images, batch_size, image_size)
+    bank, labels = labelled_features(encode, train, batch_size, image_size)
     if k is None:
         k = max(1, min(200, len(labels) // len(np.unique(labels)) // 2))
     if test is None:
         predicted = weighted_knn(bank, labels, bank, k, temperature, leave_one_out=True)
         return float(np.mean(predicted == labels))
-    test_images, test_labels = labelled(test, image_size, "test", classes_of=train)
-    queries = extract(encode, test_images, batch_size, image_size)
+    queries, test_labels = labelled_features(encode, test, batch_size, image_size, "test", train)
     return float(np.mean(weighted_knn(bank, labels, queries, k, temperature) == test_labels))
 
 

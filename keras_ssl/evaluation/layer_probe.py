@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_ssl.evaluation.features import extract, labelled
+from keras_ssl.evaluation.features import labelled_features
 from keras_ssl.evaluation.linear_probe import LinearProbe, linear_probe
 
 
@@ -16,6 +16,7 @@ def layer_probe(
     seed: int = 0,
     batch_size: int = 256,
     image_size: tuple[int, int] | None = None,
+    progress: bool = False,
 ) -> dict[str, LinearProbe]:
     """A `linear_probe` of each stage of a network, on features averaged over places.
 
@@ -30,6 +31,7 @@ def layer_probe(
         seed: as in `linear_probe`.
         batch_size: images per call.
         image_size: (height, width), needed for sources whose images differ in size.
+        progress: whether a bar is shown for each stage, where `train` and `test` are sources.
 
     Returns:
         a `LinearProbe` for each stage, in the order of `stages`.
@@ -37,12 +39,14 @@ def layer_probe(
     Raises:
         ValueError: as `linear_probe`.
     """
-    images, labels = labelled(train, image_size)
-    test_images, test_labels = labelled(test, image_size, "test", classes_of=train)
     results = {}
     for name, stage in stages.items():
-        x, x_test = (extract(stage, i, batch_size, image_size) for i in (images, test_images))
-        results[name] = linear_probe(_same, (x, labels), (x_test, test_labels), seed=seed)
+        bar = name if progress else None
+        bank = labelled_features(stage, train, batch_size, image_size, progress=bar)
+        queries = labelled_features(
+            stage, test, batch_size, image_size, "test", train, progress=bar
+        )
+        results[name] = linear_probe(_same, bank, queries, seed=seed)
     return results
 
 

@@ -15,7 +15,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
-from keras_ssl.evaluation.features import extract, labelled
+from keras_ssl.evaluation.features import labelled_features
 
 INVERSE_PENALTIES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 LEARNING_RATES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
@@ -100,12 +100,9 @@ def linear_probe(
     """
     if solver not in ("auto", "lbfgs", "sgd"):
         raise ValueError(f'`solver` must be "auto", "lbfgs" or "sgd". Received: {solver!r}.')
-    images, labels = labelled(train, image_size)
-    test_images, test_labels = labelled(test, image_size, "test", classes_of=train)
-    x, x_test = standardise(
-        extract(encode, images, batch_size, image_size),
-        extract(encode, test_images, batch_size, image_size),
-    )
+    x, labels = labelled_features(encode, train, batch_size, image_size)
+    x_test, test_labels = labelled_features(encode, test, batch_size, image_size, "test", train)
+    x, x_test = standardise(x, x_test)
     classes, y = np.unique(labels, return_inverse=True)
     if len(classes) < 2 or len(labels) < 4:
         raise ValueError(

@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold, cross_val_score
 from threadpoolctl import threadpool_limits
 
-from keras_ssl.evaluation.features import extract, labelled
+from keras_ssl.evaluation.features import labelled_features
 from keras_ssl.evaluation.linear_probe import INVERSE_PENALTIES, standardise
 
 FOLDS = 5
@@ -113,14 +113,11 @@ def low_shot(
     """
     if draws < 1:
         raise ValueError(f"`draws` must be >= 1. Received: draws={draws}.")
-    images, labels = labelled(train, image_size)
-    test_images, test_labels = labelled(test, image_size, "test", classes_of=train)
+    x, labels = labelled_features(encode, train, batch_size, image_size)
     seeds = range(seed, seed + draws)
-    chosen = {f: [draw_labels(labels, f, s) for s in seeds] for f in fractions}  # checks them all
-    x, x_test = standardise(
-        extract(encode, images, batch_size, image_size),
-        extract(encode, test_images, batch_size, image_size),
-    )
+    chosen = {f: [draw_labels(labels, f, s) for s in seeds] for f in fractions}
+    x_test, test_labels = labelled_features(encode, test, batch_size, image_size, "test", train)
+    x, x_test = standardise(x, x_test)
     results = []
     for fraction, picked in chosen.items():
         accuracies = [

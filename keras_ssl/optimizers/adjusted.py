@@ -11,7 +11,7 @@ def adjusted(
     weight_decay: float | None = None,
     warmup_steps: int | None = None,
 ) -> keras.optimizers.Optimizer:
-    """A copy of an optimizer, of each player's, with the settings that are given.
+    """A copy of an optimizer, of each player's, with the settings given; itself without any.
 
     Args:
         optimizer: with a constant rate, or a schedule that has `peak` and `warmup_steps`.
@@ -20,11 +20,13 @@ def adjusted(
         warmup_steps: length of the warm-up.
 
     Returns:
-        A new optimizer without variables.
+        An optimizer without variables.
 
     Raises:
         ValueError: if its schedule has none of what should be changed.
     """
+    if learning_rate is weight_decay is warmup_steps is None:
+        return optimizer
     if isinstance(optimizer, Players):
         players = optimizer.players.items()
         return Players(

@@ -304,16 +304,15 @@ def _judged(card: Card) -> dict:
 
 @contextlib.contextmanager
 def _forgetting():
-    """Afterwards networks are let go, and the format stays, which Keras would forget with them."""
-    precision, logger = keras.config.dtype_policy(), logging.getLogger("tensorflow")
+    """Afterwards networks are let go."""
+    logger = logging.getLogger("tensorflow")
     logger.addFilter(_is_not_on_tracing)
     try:
         with distribute.forgetting_graphs():
             yield
     finally:
         logger.removeFilter(_is_not_on_tracing)
-        keras.backend.clear_session()
-        keras.config.set_dtype_policy(precision)
+        precisions.clear_session()
 
 
 def _is_not_on_tracing(record: logging.LogRecord) -> bool:

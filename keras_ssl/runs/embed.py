@@ -13,7 +13,7 @@ from keras_ssl import data as data_module
 from keras_ssl import evaluation
 from keras_ssl.data.folder import CORRUPT, PIXELS
 from keras_ssl.data.loading import check_image_size
-from keras_ssl.encoders import load_encoder
+from keras_ssl.encoders import check_channels, load_encoder
 from keras_ssl.engine import inputs
 from keras_ssl.ops.names import some
 from keras_ssl.report import browser
@@ -97,7 +97,7 @@ def embed(
         max_corrupt_fraction=max_corrupt_fraction,
         max_pixels=max_pixels,
     )
-    _check_channels(network, source)
+    check_channels(network, source)
     on_map = np.zeros(source.size, bool)
     if ending == ".html":
         on_map[np.random.default_rng(seed).permutation(source.size)[:points]] = True
@@ -136,16 +136,6 @@ def _size(network: keras.Model, image_size: Any) -> tuple[int, int]:
             f"image_size={image_size}. Leave it out, and images are brought to that size."
         )
     return size
-
-
-def _check_channels(network: keras.Model, source: data_module.Source) -> None:
-    takes, has = network.image_shape[2], source.image_shape[2]
-    if takes != has:
-        raise ValueError(
-            f"Encoder and images must have the same number of channels. Received: an encoder for "
-            f"{takes}, {source.name} with {has}. Convert the images, or take an encoder that was "
-            "trained on such."
-        )
 
 
 def _encode(

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
-import numpy as np
 
 import keras_ssl
 from keras_ssl import data as data_module
@@ -17,7 +16,7 @@ from keras_ssl import evaluation, report
 from keras_ssl.backbones import Backbone, stages, until
 from keras_ssl.data import Source
 from keras_ssl.data.folder import CORRUPT, PIXELS
-from keras_ssl.encoders import load_encoder, saved_model_of
+from keras_ssl.encoders import check_channels, checksum, load_encoder, saved_model_of
 from keras_ssl.ops.names import near
 from keras_ssl.runs.folder import write_atomically
 
@@ -166,22 +165,18 @@ class _Job:
     def features(self, name):
         """((features, labels) of the training images, the same of the test images)."""
         if name not in self._features:
-            self._features[name] = self.features_of(self.networks[name], name)
-        return self._features[name]
-
-    def features_of(self, network, name):
-        """The same of any network."""
-        size = network.image_shape[:2]
-        return tuple(
-            evaluation.labelled_features(
-                network.predict_on_batch,
-                source,
-                size,
-                self.batch_size,
-                f"{name}, {part} images" if self.verbose else None,
+            network = self.networks[name]
+            self._features[name] = tuple(
+                evaluation.labelled_features(
+                    network.predict_on_batch,
+                    source,
+                    self.batch_size,
+                    network.image_shape[:2],
+                    progress=f"{name}, {part} images" if self.verbose else None,
+                )
+                for part, source in (("training", self.train), ("test", self.test))
             )
-            for part, source in (("training", self.train), ("test", self.test))
-        )
+        return self._features[name]
 
     def tune(self, name, rows=None, seed=0):
         """`fine_tune` from the weights of a network."""
@@ -211,11 +206,16 @@ def _linear(job):
 
 
 def _layers(job):
-    scores = {}
-    for name, stage in stages(job.encoder).items():
-        train, test = job.features_of(stage, name)
-        scores[name] = evaluation.linear_probe(_same, train, test, seed=job.seed).accuracy
-    return {"features": "mean over places"}, scores
+    probes = evaluation.layer_probe(
+        {name: stage.predict_on_batch for name, stage in stages(job.encoder).items()},
+        job.train,
+        job.test,
+        job.seed,
+        job.batch_size,
+        job.encoder.image_shape[:2],
+        progress=bool(job.verbose),
+    )
+    return {"features": "mean over places"}, {n: p.accuracy for n, p in probes.items()}
 
 
 def _lowshot(job):
@@ -224,7 +224,7 @@ def _lowshot(job):
         results = evaluation.low_shot(_same, *job.features(name), job.shares, job.draws, job.seed)
         kind = "linear" if name == "encoder" else "linear, random"
         for each in results:
-            scores.setdefault(_percent(each.fraction), {})[kind] = _spread(each.accuracies)
+            scores.setdefault(_percent(each.fraction), {})[kind] = _spread(each)
     tuned = None
     for share in job.shares:
         for name, kind in (("encoder", "fine-tuned"), ("random", "from scratch")):
@@ -235,7 +235,8 @@ def _lowshot(job):
                 rows = evaluation.draw_labels(job.train.labels, share, seed)
                 tuned = job.tune(name, rows, seed)
                 found.append(tuned.accuracy)
-            scores[_percent(share)][kind] = _spread(found) | {"images": len(rows)}
+            drawn = evaluation.LowShot(share, len(rows), tuple(found))
+            scores[_percent(share)][kind] = _spread(drawn) | {"images": len(rows)}
     settings = {"fractions": list(job.shares), "draws": job.draws}
     return settings | _tuning(tuned), scores
 
@@ -265,10 +266,8 @@ def _tuning(result):
     }
 
 
-def _spread(accuracies):
-    values = np.asarray(accuracies)
-    std = float(values.std(ddof=1)) if len(values) > 1 else 0.0
-    return {"mean": float(values.mean()), "std": std, "draws": [float(v) for v in values]}
+def _spread(result):
+    return {"mean": result.mean, "std": result.std, "draws": list(result.accuracies)}
 
 
 def _same(features):
@@ -309,19 +308,15 @@ def show_again(page: pathlib.Path, network: Backbone) -> None:
     """Put the card that lies beside a new page into it, if it is of these weights."""
     try:
         card = Card(**json.loads((page.parent / CARD).read_text()))
-        same = card.encoder["digest"] == digest(network)
+        same = card.encoder["digest"] == _digest(network)
     except (OSError, ValueError, TypeError, KeyError):  # none, or another file of that name
         return
     if same:
         report.add_evaluation(page, dataclasses.asdict(card), card.rows())
 
 
-def digest(network: Backbone) -> str:
-    """A checksum of a network's weights, in their order."""
-    sums = hashlib.sha256()
-    for weight in network.get_weights():
-        sums.update(np.ascontiguousarray(weight).tobytes())
-    return sums.hexdigest()[:16]
+def _digest(network):
+    return checksum(network).hex()[:16]
 
 
 def _described(network, layer):
@@ -331,7 +326,7 @@ def _described(network, layer):
         "parameters": network.count_params(),
         "features": network.feature_dim,
         "image_shape": list(network.image_shape),
-        "digest": digest(network),
+        "digest": _digest(network),
     }
 
 
@@ -388,14 +383,9 @@ def shares_of(fractions):
 
 def check_images(network: Backbone, train: Source, test: Source | None) -> None:
     """Raise where an encoder cannot be evaluated on these images."""
-    channels = network.image_shape[2]
     for source in (train, test):
-        if source is not None and source.image_shape[2] != channels:
-            raise ValueError(
-                f"Images must have the encoder's {channels} channels. Received: "
-                f"{source.image_shape[2]} in {source.name}. Convert them, or take an encoder of "
-                "such images."
-            )
+        if source is not None:
+            check_channels(network, source)
     if test is None or not train.has_labels:
         raise ValueError(
             "Evaluation needs labelled images, and some held out. Received: "

@@ -71,3 +71,10 @@ def policy(name: str):
         yield
     finally:
         keras.config.set_dtype_policy(before)
+
+
+def clear_session() -> None:
+    """Forget the networks of the last run; `keras.backend.clear_session` forgets the format too."""
+    policy = keras.config.dtype_policy()
+    keras.backend.clear_session()
+    keras.config.set_dtype_policy(policy)

@@ -15,14 +15,21 @@ from keras_ssl import data as data_module
 from keras_ssl import distribute, evaluation, optimizers, report
 from keras_ssl.callbacks import CollapseMonitor, TensorBoardScalars
 from keras_ssl.data.folder import CORRUPT, PIXELS
-from keras_ssl.encoders import BACKBONE, copy_encoder, load_encoder, saved_model_of
+from keras_ssl.encoders import (
+    BACKBONE,
+    check_channels,
+    checksum,
+    copy_encoder,
+    load_encoder,
+    saved_model_of,
+)
 from keras_ssl.engine import SSLModel, inputs
 from keras_ssl.engine import optimizer as frame
 from keras_ssl.export import export_encoder, save_backbone
 from keras_ssl.methods import create as methods
 from keras_ssl.ops.names import some
 from keras_ssl.runs import figures, precisions, teachers, watch
-from keras_ssl.runs.evaluate import digest, show_again
+from keras_ssl.runs.evaluate import show_again
 from keras_ssl.runs.folder import Recorder, RunFolder, guard, has_stalled, recorded
 from keras_ssl.runs.plugins import imported
 
@@ -98,8 +105,8 @@ def pretrain(
         backbone: name of a backbone, LIBRARY:NAME of another library's (such as
             keras_applications:EfficientNetV2B0 or keras_hub:dinov2_small), or in Python a model; by
             default resnet18, and none for methods that bring their own network.
-        weights: a run folder, a `.keras` file or a SavedModel whose encoder is trained further, in
-            the place of `backbone`; in Python also a model.
+        weights: a run folder or a `.keras` file whose encoder is trained further, in the place of
+            `backbone`; in Python also a model.
         image_size: height and width of the views, one number; by default the images' own, at most
             224.
         epochs: passes over the images.
@@ -186,7 +193,7 @@ def pretrain(
         "seed": seed,
         "precision": precision,
         "gradient_accumulation_steps": gradient_accumulation_steps,
-        **({} if encoder is None else {"weights": digest(encoder)}),
+        **({} if encoder is None else {"weights": checksum(encoder).hex()[:16]}),
     }
     if methods.keeps_images(cls):
         given = {"num_images": source.size, **given}
@@ -400,11 +407,7 @@ def _start(weights, backbone, source):
             f"`weights` must be a run folder or a .keras file. Received: the SavedModel {weights}, "
             "which most methods cannot copy. Take the run that it was made from."
         )
-    if encoder.image_shape[2] != source.image_shape[2]:
-        raise ValueError(
-            f"`weights` of {encoder.image_shape[2]} channels need such images. Received: "
-            f"{source.name} with {source.image_shape[2]}. Convert them, or leave `weights` out."
-        )
+    check_channels(encoder, source)
     return encoder
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from benchmarks import results
 from keras_ssl import data
+from keras_ssl.runs import precisions
 from recipes import _runner, simclr
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -72,7 +73,7 @@ def test_the_demo_finds_the_shapes(tmp_path):
 
 def test_a_study_keeps_its_number_format():
     keras.config.set_dtype_policy("mixed_bfloat16")
-    _runner.clear_session()
+    precisions.clear_session()
     assert keras.config.dtype_policy().name == "mixed_bfloat16"
 
 

@@ -325,10 +325,10 @@ def test_several_processes_are_refused(compare, trained, judged, monkeypatch):
 
 def test_the_command_passes_its_flags_on(monkeypatch, capsys):
     seen = {}
-    monkeypatch.setattr(runs, "compare", lambda *words, **settings: seen.update(settings, _=words))
+    monkeypatch.setattr(runs, "compare", lambda **settings: seen.update(settings))
     words = ["--methods=simclr,byol", "--data=shapes", "--out=runs/c", "--seeds=2"]
     assert cli.main(["compare", *words, "--set=simclr.temperature=0.2"]) == 0
-    assert seen["_"] == ("simclr,byol", "shapes", "runs/c")
+    assert [seen[n] for n in ("methods", "data", "out")] == ["simclr,byol", "shapes", "runs/c"]
     assert seen["seeds"] == 2 and seen["method_options"] == {"simclr.temperature": 0.2}
     assert cli.main(["compare", *words[1:]]) == 2
     assert "`compare` needs --methods" in capsys.readouterr().err

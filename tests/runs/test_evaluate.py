@@ -140,7 +140,7 @@ WRONG = {
     "no labels": ({"data": data.from_array(toys.images(20))}, "Evaluation needs labelled images"),
     "channels": (
         {"data": data.from_array(toys.images(20, (8, 8, 1)), np.arange(20) % 2)},
-        "the encoder's 3 channels. Received: 1",
+        "an encoder for 3",
     ),
 }
 

@@ -55,7 +55,7 @@ def test_a_run_goes_on_from_an_encoder_with_settings_of_the_users_own(encoder, t
 
 WRONG = {
     "a backbone too": ({"backbone": "resnet18"}, "bring their own network"),
-    "channels": ({"data": data.from_array(toys.images(32, (8, 8, 1)))}, "of 3 channels"),
+    "channels": ({"data": data.from_array(toys.images(32, (8, 8, 1)))}, "an encoder for 3"),
     "size": ({"image_size": 16}, "must be that of the backbone"),
     "a path of no callback": ({"callbacks": "keras:Model"}, "callbacks"),
     "no path": ({"callbacks": "Seen"}, "module:name"),

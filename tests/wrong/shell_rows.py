@@ -70,8 +70,7 @@ def passed(*words):
     with mock.patch.object(runs, "pretrain") as pretrain:
         code, _, err = shell("pretrain", "--data=shapes", "--out=runs/1", *words)
     assert (code, err) == (0, "")
-    (method,), settings = pretrain.call_args
-    return {"method": method, **settings}
+    return pretrain.call_args.kwargs
 
 
 def forms(folder):
