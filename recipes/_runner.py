@@ -106,6 +106,7 @@ class Recipe:
         optimizer: function of `Config`, model and steps an epoch to optimizer, or to None for the
             usual one.
         zero_init_residual: backbones that start with the last gamma of each block at 0.
+        source: function of `Config` and the labelled images to those that are trained on.
         smoke: settings that `--smoke` changes besides `SMOKE`.
     """
 
@@ -116,6 +117,7 @@ class Recipe:
     backbone: Callable | None = None
     optimizer: Callable | None = None
     zero_init_residual: tuple = ()
+    source: Callable | None = None
     smoke: dict = dataclasses.field(default_factory=dict)
 
     def make_views(self, config):
@@ -128,7 +130,8 @@ class Recipe:
         networks = self.networks(config, backbone) if self.networks else {}
         if methods.keeps_images(self.method):
             options["num_images"] = num_images
-        model = self.method(backbone, **{**networks, **config.options, **options})
+        options = {**networks, **config.options, **options}
+        model = methods.create(self.method, backbone.image_shape, backbone, **options)
         steps = num_images // config.batch_size
         model.compile(
             (self.optimizer and self.optimizer(config, model, steps))
@@ -231,7 +234,7 @@ def run(
     accuracies = {"random": _judge(model, source, test, config)} if judge and random else {}
     result = runs.train(
         model,
-        source,
+        source if recipe.source is None else recipe.source(config, source),
         out,
         epochs=config.epochs,
         batch_size=config.batch_size,
@@ -251,6 +254,11 @@ def run(
         print(f"{name}: {value}")
     _write_result(result, config, accuracies, generative, commit, time.monotonic() - start)
     return result
+
+
+def figures_of(part):
+    """The figures of the run in folder `part`, as texts by name."""
+    return json.loads((part / "result.json").read_text())["figures"]
 
 
 def write_study(out, title, config, table, parts):

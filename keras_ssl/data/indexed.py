@@ -1,5 +1,6 @@
 """Sources whose images can be read in any order."""
 
+import copy
 import zlib
 from collections.abc import Callable
 from typing import Any
@@ -128,6 +129,19 @@ class IndexedSource(Source):
             dtype=self.dtype,
             class_names=self.class_names,
         )
+
+    def with_labels_at(self, indices: np.ndarray) -> "IndexedSource":
+        """The same images, of which those at `indices` alone keep their labels; others get -1.
+
+        That is how `Auxiliary` knows images without a label.
+        """
+        if self._labels is None:
+            raise ValueError(f"There must be labels to keep. Received: {self.name}, without any.")
+        kept = np.zeros(self.size, bool)
+        kept[np.asarray(indices)] = True
+        other = copy.copy(self)
+        other._labels = np.where(kept, self._labels, -1)
+        return other
 
     def fingerprint(self) -> dict:
         """What tells these images from others; see `Source`."""
