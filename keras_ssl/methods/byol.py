@@ -3,8 +3,8 @@
 Grill, Strub, Altche, Tallec, Richemond et al. 2020, https://arxiv.org/abs/2006.07733 (section 3).
 Departures from the authors' code: the teacher starts equal to the student (theirs
 has its own random weights); no bias before batch normalisation, which would subtract it; below 64
-px projections are batch-normalised, as those of MoCo v3 and SimSiam, with which short runs learn
-more.
+px, for which there is no code of theirs, projections are batch-normalised, as those of MoCo v3 and
+SimSiam, and views are SimSiam's: short runs learn more so.
 """
 
 import keras
@@ -102,7 +102,12 @@ class BYOL(SSLModel):
         return l2_normalize(heads.chain(images, self.backbone, self.projector))
 
     def default_views(self, image_size):
-        """Two views of unlike strength: the first always blurred, the second at times solarised."""
+        """Two views of unlike strength: the first always blurred, the second at times solarised.
+
+        Below 64 px those of MoCo v2, with crops of 20-100 % of the area, as SimSiam's.
+        """
+        if is_small(image_size):
+            return views.moco(image_size, version=2, min_scale=0.2)
         return views.byol(image_size)
 
     def paper_optimizer(self, total_steps, batch_size):
