@@ -186,6 +186,7 @@ COMMANDS = {
                 "optimizer",
                 "learning_rate",
                 "weight_decay",
+                "layer_decay",
                 "gradient_accumulation_steps",
                 "precision",
                 "strategy",

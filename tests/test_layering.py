@@ -35,7 +35,7 @@ MAY_IMPORT = {
         "ops",
         "optimizers",
     },
-    "evaluation": {"evaluation", "ops", "data", "encoders", "optimizers", "views"},
+    "evaluation": {"evaluation", "ops", "data", "backbones", "encoders", "optimizers", "views"},
     "callbacks": {"callbacks", "evaluation", "ops"},
     "export": {"ops", "backbones", "encoders"},
     "encoders": {"backbones"},

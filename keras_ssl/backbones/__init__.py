@@ -3,7 +3,8 @@
 from keras_ssl.backbones.adopt import adopt
 from keras_ssl.backbones.backbone import Backbone
 from keras_ssl.backbones.catalog import NAMES, get
-from keras_ssl.backbones.libraries import from_library
+from keras_ssl.backbones.layerwise import freeze, rate_factors
+from keras_ssl.backbones.libraries import from_library, is_trained
 from keras_ssl.backbones.resnet import resnet18, resnet34, resnet50
 from keras_ssl.backbones.small_conv import small_conv
 from keras_ssl.backbones.stages import stages, until
@@ -15,8 +16,11 @@ __all__ = [
     "Backbone",
     "adopt",
     "channel_towers",
+    "freeze",
     "from_library",
     "get",
+    "is_trained",
+    "rate_factors",
     "resnet18",
     "resnet34",
     "resnet50",

@@ -63,6 +63,17 @@ def from_library(spec: str, input_shape: Sequence[int] | None = None) -> Backbon
         ) from error
 
 
+def is_trained(spec: Any) -> bool:
+    """Whether a backbone, given as text, comes with weights that are trained already."""
+    if not isinstance(spec, str) or ":" not in spec:
+        return False
+    library, name, arguments = _parse(spec)
+    if library != "keras_hub":
+        return arguments.get("weights") is not None
+    preset = not inspect.isclass(getattr(_models(library), name, None))
+    return preset and arguments.get("load_weights", True)
+
+
 def _parse(spec: str) -> tuple[str, str, dict]:
     """Library, name and arguments of a text."""
     library, _, rest = spec.partition(":")

@@ -21,7 +21,9 @@ def scope(model):
 
 
 _HIGHEST_RATE = 1e4  # LARS of large batches takes some tens
-CHOICES = ("auto", "paper")  # by the length of the run, or the paper's at any length
+# By the length of the run; the paper's at any length; one that keeps what weights hold already.
+CHOICES = ("auto", "paper", "gentle")
+GENTLE_RATE = 3e-4
 
 
 def prepare(model, epochs, batches, say):
@@ -32,7 +34,9 @@ def prepare(model, epochs, batches, say):
     check(model)
 
 
-def compile_default(model, epochs, steps, batch_size, accumulation=None, choice="auto", **changes):
+def compile_default(
+    model, epochs, steps, batch_size, accumulation=None, choice="auto", factors=None, **changes
+):
     """Compile with the method's default optimizer for a run of `epochs` times `steps` batches.
 
     Args:
@@ -42,6 +46,7 @@ def compile_default(model, epochs, steps, batch_size, accumulation=None, choice=
         batch_size: images in the global batch.
         accumulation: batches whose gradients are averaged before a step; None for one.
         choice: one of `CHOICES`.
+        factors: of the "gentle" optimizer's rate, one for each trainable variable; None for 1.
         **changes: `learning_rate` and `weight_decay` in the place of its own, where not None.
 
     Returns:
@@ -59,11 +64,21 @@ def compile_default(model, epochs, steps, batch_size, accumulation=None, choice=
     model.steps_per_epoch.assign(max(1, steps // batches))  # for defaults that count in epochs
     total = max(1, epochs * steps // batches)
     with scope(model):
-        make = model.paper_optimizer if choice == "paper" else model.default_optimizer
-        optimizer = optimizers.adjusted(make(total, batch_size * batches), **changes)
+        if choice == "gentle":
+            optimizer = _gentle(total, factors)
+        else:
+            make = model.paper_optimizer if choice == "paper" else model.default_optimizer
+            optimizer = make(total, batch_size * batches)
+        optimizer = optimizers.adjusted(optimizer, **changes)
         optimizer.gradient_accumulation_steps = accumulation
         model.compile(optimizer)
     return _sentence(model, total, choice, changes)
+
+
+def _gentle(total_steps, factors):
+    """AdamW, warmed up over a tenth of the run, then half a cosine to zero; no decay."""
+    schedule = optimizers.WarmupCosine(GENTLE_RATE, total_steps, total_steps // 10)
+    return optimizers.AdamW(schedule, factors=factors)
 
 
 def _sentence(model, total_steps, choice, changes):
@@ -71,6 +86,11 @@ def _sentence(model, total_steps, choice, changes):
     taken = f"{type(model).__name__}: {name} for a run of {total_steps} steps"
     given = [f"{key} {value:g}" for key, value in changes.items() if value is not None]
     yours = f" Yours: {', '.join(given)}." if given else ""
+    if choice == "gentle":
+        return (
+            f"{taken}, with a peak rate of {GENTLE_RATE:g}: small, so that what the weights hold "
+            f"already is kept.{yours}"
+        )
     if choice == "auto" and short is not None and total_steps < short.below:
         return (
             f"{taken}, with a peak rate of {short.learning_rate:g}: the paper's optimizer learns "

@@ -1,9 +1,11 @@
 """Optimizers that Keras lacks, and schedules as functions of the step.
 
-In all of them `weight_decay` is an L2 term in the gradient; in Keras' own it is decoupled from it.
+In all of them but `AdamW` `weight_decay` is an L2 term in the gradient; in Keras' own it is
+decoupled from it.
 """
 
 from keras_ssl.optimizers.adam import Adam
+from keras_ssl.optimizers.adamw import AdamW
 from keras_ssl.optimizers.adjusted import adjusted
 from keras_ssl.optimizers.lars import LARS
 from keras_ssl.optimizers.players import Players, accumulation, each, inner
@@ -18,6 +20,7 @@ from keras_ssl.optimizers.short_run import ShortRun, by_epochs
 
 __all__ = [
     "Adam",
+    "AdamW",
     "HoldExponential",
     "LARC",
     "LARS",

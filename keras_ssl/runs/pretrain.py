@@ -11,8 +11,8 @@ from typing import Any
 import keras
 
 import keras_ssl
+from keras_ssl import backbones, distribute, evaluation, optimizers, report
 from keras_ssl import data as data_module
-from keras_ssl import distribute, evaluation, optimizers, report
 from keras_ssl.callbacks import CollapseMonitor, TensorBoardScalars
 from keras_ssl.data.folder import CORRUPT, PIXELS
 from keras_ssl.encoders import (
@@ -77,6 +77,7 @@ def pretrain(
     optimizer: str = "auto",
     learning_rate: float | None = None,
     weight_decay: float | None = None,
+    layer_decay: float | None = None,
     gradient_accumulation_steps: int | None = None,
     strategy: Any = "auto",
     monitor: bool = True,
@@ -122,10 +123,13 @@ def pretrain(
         max_pixels: pixels of an image file above which it counts as unreadable.
         precision: number format: float32, mixed_bfloat16, mixed_float16, or `auto`: mixed_bfloat16
             where this machine computes faster in it, else float32.
-        optimizer: `auto` (the paper's where the run has steps enough for it, else one that learns
-            in few) or `paper`.
+        optimizer: `paper`; `gentle`, for networks that are trained already: AdamW at a small rate;
+            or `auto`: gentle where `weights` or a library's trained backbone is given, else the
+            paper's where the run has steps enough for it, else one that learns in few.
         learning_rate: peak rate in the place of the default's.
         weight_decay: in the place of the default optimizer's.
+        layer_decay: of the gentle optimizer: factor of the rate from each stage of the backbone to
+            the one before it, in (0, 1]; by default 1.
         gradient_accumulation_steps: batches whose gradients are averaged before the optimizer moves
             (contrastive methods still compare within a batch).
         strategy: `auto` (the processes of TF_CONFIG, else all GPUs of this machine), `one` (one
@@ -183,6 +187,8 @@ def pretrain(
     )
     encoder = None if weights is None else _start(weights, backbone, source)
     size = image_size or (encoder.image_shape[0] if encoder else min(224, *source.typical_size))
+    if optimizer == "auto" and (encoder is not None or backbones.is_trained(backbone)):
+        optimizer = "gentle"
     network = encoder or (methods.DEFAULT_BACKBONE if backbone is None else backbone)
     settings = {
         "method": method if isinstance(method, str) else cls.__name__,
@@ -213,6 +219,7 @@ def pretrain(
             optimizer=optimizer,
             learning_rate=learning_rate,
             weight_decay=weight_decay,
+            layer_decay=layer_decay,
             gradient_accumulation_steps=gradient_accumulation_steps,
             monitor=monitor,
             early_stopping=early_stopping,
@@ -236,6 +243,7 @@ def train(
     optimizer="auto",
     learning_rate=None,
     weight_decay=None,
+    layer_decay=None,
     gradient_accumulation_steps=None,
     monitor=True,
     early_stopping=None,
@@ -257,9 +265,10 @@ def train(
         test: labelled `Source` for the kNN monitor, used if `source` has labels too; figures of
             generative methods use its images, or training images without it.
         views: view pipeline in the place of the method's.
-        optimizer: see `pretrain`; used if `model` is not compiled, as are the next two.
+        optimizer: see `pretrain`; used if `model` is not compiled, as are the next three.
         learning_rate: see `pretrain`.
         weight_decay: see `pretrain`.
+        layer_decay: see `pretrain`.
         gradient_accumulation_steps: see `pretrain`.
         monitor: see `pretrain`.
         early_stopping: see `pretrain`.
@@ -286,6 +295,7 @@ def train(
             batch_size,
             gradient_accumulation_steps,
             optimizer,
+            None if layer_decay is None else _factors(model, optimizer, layer_decay),
             learning_rate=learning_rate,
             weight_decay=weight_decay,
         )
@@ -297,6 +307,7 @@ def train(
                 "class": type(optimizers.inner(model.optimizer)).__name__,
                 **({} if learning_rate is None else {"learning_rate": learning_rate}),
                 **({} if weight_decay is None else {"weight_decay": weight_decay}),
+                **({} if layer_decay is None else {"layer_decay": layer_decay}),
                 "note": taken,
             },
         }
@@ -437,6 +448,16 @@ def _check_rates(learning_rate, weight_decay):
         raise ValueError(
             f"`weight_decay` must be a number >= 0. Received: weight_decay={weight_decay!r}."
         )
+
+
+def _factors(model, optimizer, layer_decay):
+    """Factors of the learning rate, one for each trainable variable."""
+    if optimizer != "gentle":
+        raise ValueError(
+            "`layer_decay` is for networks that are trained already, with optimizer=gentle. "
+            f"Received: layer_decay={layer_decay} with optimizer={optimizer}."
+        )
+    return backbones.rate_factors(model, model.backbone, layer_decay)
 
 
 def _check_backbone(model):
