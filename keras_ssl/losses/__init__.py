@@ -17,6 +17,7 @@ from keras_ssl.losses.distillation import (
     feature_mse,
     similarity_cross_entropy,
     soft_target_cross_entropy,
+    softmax_kl,
 )
 from keras_ssl.losses.likelihood import (
     bernoulli,
@@ -55,6 +56,7 @@ __all__ = [
     "nt_xent",
     "partition_estimate",
     "similarity_cross_entropy",
+    "softmax_kl",
     "soft_target_cross_entropy",
     "supervised_contrastive",
     "swapped_prediction",

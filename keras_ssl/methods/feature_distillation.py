@@ -1,10 +1,12 @@
 """FeatureDistillation: a small network learns the features of a frozen one, without labels.
 
 With objective "seed": Fang, Wang, Wang, Zhang, Yang, Liu 2021 (SEED),
-https://arxiv.org/abs/2101.04731 (section 3), and the authors' code; the regressions "cosine" and
-"mse" follow no paper of their own. Departures from the authors' code: a teacher from a file gives
-the features of its encoder (theirs those of its projection head); the learning rate is warmed up
-from 0 (theirs from 0.03); there are no extra small views.
+https://arxiv.org/abs/2101.04731 (section 3), and the authors' code; "queue": the first term is that
+of Koohpayegani, Tejankar, Pirsiavash 2020 (CompRess), https://arxiv.org/abs/2010.14713 (section 3,
+one queue of teacher features), the second follows no paper; nor do the regressions "cosine" and
+"mse". Departures from SEED's code: a teacher from a file gives the features of its encoder (theirs
+those of its projection head); the learning rate is warmed up from 0 (theirs from 0.03); there are
+no extra small views. From CompRess: SEED's views and optimizer, temperature 0.07 (theirs 0.04).
 """
 
 import os
@@ -19,8 +21,9 @@ from keras_ssl.engine import SSLModel
 from keras_ssl.layers import ema, heads, queue
 from keras_ssl.ops import is_small, l2_normalize
 
-OBJECTIVES = ("seed", "cosine", "mse")
-_OF_SEED = ("temperature", "teacher_temperature", "queue_size")
+OBJECTIVES = ("seed", "queue", "cosine", "mse")
+_NUMBERS = ("temperature", "teacher_temperature", "queue_size")
+_OF = {"seed": _NUMBERS, "queue": ("temperature", "queue_size"), "cosine": (), "mse": ()}
 
 
 @keras.saving.register_keras_serializable("keras_ssl")
@@ -34,10 +37,17 @@ class FeatureDistillation(SSLModel):
                    latest batches, p_i = softmax(V_i t_i / teacher_temperature) and
                    q_i = softmax(V_i s_i / temperature),
                    L = -1/N sum_i sum_j p_ij log q_ij,   log(K + 1) when all vectors coincide;
+        "queue":   with unit vectors, D(a, b) = KL(softmax(a / temperature) || softmax(b /
+                   temperature)), and T_i, S_i the teacher's features and the student's projections
+                   at each place of image i,
+                   L = 1/N sum_i ( D(Q t_i, Q s_i) + mean over places of D(T_i T_i^T, S_i S_i^T) ),
+                   the second term where both networks have places (see below);
         "cosine":  L = 1/N sum_i |s_i - t_i|^2 of unit vectors, 2 - 2 cosine, from 0 to 4;
         "mse":     L = mean squared difference of s_i and t_i, in the teacher's unit, squared.
 
-    The t of a batch enter the queue after the loss has read it. The teacher runs in inference mode
+    Places are those of a feature map or of a transformer's patches; where the two networks' grids
+    differ, the student's map is resized to the teacher's (bilinear). The t of a batch enter the
+    queue after the loss has read it. The teacher runs in inference mode
     and is never trained; views of another size are resized for it (bilinear, antialiased).
 
     A teacher is saved with the model, so that its file is needed once. With `keep_teacher=False` it
@@ -51,14 +61,15 @@ class FeatureDistillation(SSLModel):
             is adopted.
         teacher: a `keras.Model` from images to features, or the path of a run folder, a `.keras`
             file or a SavedModel, as `keras_ssl.load_encoder` reads them. A model is copied.
-        objective: "seed", "cosine" or "mse".
+        objective: "seed", "queue", "cosine" or "mse".
         projector: `keras.Model` from the student's to the teacher's features; by default Dense-ReLU
             of the student's width and Dense ("seed"), or Dense alone, with biases.
-        temperature: of the student's similarities ("seed"), positive; by default 0.2 (authors'
-            code).
+        temperature: of the student's similarities ("seed": by default 0.2, as the authors' code),
+            or of both networks' ("queue": 0.07), positive.
         teacher_temperature: of the teacher's ("seed"), positive; by default 1e-4 (authors' code),
             which makes the teacher sure of the image itself.
-        queue_size: K ("seed"); by default 65,536 (authors' code), and 4,096 below 64 px.
+        queue_size: K ("seed", "queue"); by default 65,536 (authors' code), or 8,192 ("queue"), and
+            4,096 below 64 px.
         keep_teacher: whether the teacher is saved with the model; by default yes, except for a
             SavedModel.
         **kwargs: as `keras.Model`.
@@ -105,14 +116,15 @@ class FeatureDistillation(SSLModel):
             (width,),
             "End it with the width of the teacher's features.",
         )
-        given = dict(zip(_OF_SEED, (temperature, teacher_temperature, queue_size)))
-        self._set_numbers(given)
-        if objective == "seed":
+        self._set_numbers(dict(zip(_NUMBERS, (temperature, teacher_temperature, queue_size))))
+        if self.queue_size is not None:
             self.queue = queue.Queue(self.queue_size, width, name="queue")
 
     def compute_losses(self, batch, training):
         """The objective on the global batch; then the teacher's features enter the queue."""
         (images,) = batch["views"]
+        if self.objective == "queue":
+            return {"loss": self._by_queue(images, training)}
         student = heads.chain(images, self.backbone, self.projector, training=training)
         pair = (ops.cast(x, "float32") for x in (student, self._taught(images)))
         student, teacher = map(distribute.all_gather, pair)  # (global N, width) each
@@ -126,6 +138,33 @@ class FeatureDistillation(SSLModel):
         if training:  # after the loss, where each image stands beside the queue already
             self.queue.enqueue(l2_normalize(teacher))
         return {"loss": loss}
+
+    def _by_queue(self, images, training):
+        """Divergence of similarities to the queue, and of those among the places of an image."""
+        student, teacher = self._pooled_and_places(images, training)
+        student, teacher = ([l2_normalize(x) for x in pair] for pair in (student, teacher))
+        logits = (ops.matmul(x[0], ops.transpose(self.queue.keys)) for x in (student, teacher))
+        loss = losses.softmax_kl(*logits, self.temperature)  # of this replica's images
+        if len(student) > 1:
+            grams = (ops.matmul(x[1], ops.swapaxes(x[1], 1, 2)) for x in (student, teacher))
+            loss += losses.softmax_kl(*grams, self.temperature)
+        if training:
+            self.queue.enqueue(distribute.all_gather(teacher[0]))
+        return ops.mean(distribute.all_gather(loss))
+
+    def _pooled_and_places(self, images, training):
+        """Of student and teacher: `(N, width)` and, where both have places, `(N, T, width)`."""
+        network, resized = self._network(), self._resized(images)
+        if "vector" in (self.backbone.kind, network.kind):
+            student = [heads.chain(images, self.backbone, self.projector, training=training)]
+            return student, [self._taught(images)]
+        pooled, own = _both(self.backbone, images, training)
+        taught, theirs = map(ops.stop_gradient, _both(network, resized, False))
+        if own.shape[1:3] != theirs.shape[1:3]:
+            own = ops.image.resize(own, theirs.shape[1:3], interpolation="bilinear")
+        places = self.projector(ops.reshape(own, (-1, own.shape[-1])), training=training)
+        student = [self.projector(pooled, training=training), _as_rows(places, theirs)]
+        return student, [taught, _as_rows(theirs, theirs)]
 
     def embed(self, images):
         """The student's projections in inference mode, of unit length except for "mse"."""
@@ -192,27 +231,44 @@ class FeatureDistillation(SSLModel):
 
     def _taught(self, images):
         """The teacher's features of images of this replica, without gradient."""
-        network = self._network()
-        size = network.image_shape[:2]
-        if tuple(images.shape[1:3]) != size:
-            images = ops.image.resize(images, size, interpolation="bilinear", antialias=True)
-        return ops.stop_gradient(network(images, training=False))
+        return ops.stop_gradient(self._network()(self._resized(images), training=False))
+
+    def _resized(self, images):
+        size = self._network().image_shape[:2]
+        if tuple(images.shape[1:3]) == size:
+            return images
+        return ops.image.resize(images, size, interpolation="bilinear", antialias=True)
 
     def _set_numbers(self, given):
-        """Temperatures and size of the queue, which belong to "seed" alone."""
-        if self.objective == "seed":
-            size = 4096 if is_small(self.image_shape) else 65_536
-            default = dict(zip(_OF_SEED, (0.2, 1e-4, size)))
-            given = {name: default[name] if v is None else v for name, v in given.items()}
+        """Temperatures and size of the queue, which belong to some objectives alone."""
+        temperature, size = {"queue": (0.07, 8192)}.get(self.objective, (0.2, 65_536))
+        size = 4096 if is_small(self.image_shape) else size
+        default = dict(zip(_NUMBERS, (temperature, 1e-4, size)))
         for name, value in given.items():
-            if self.objective != "seed" and value is not None:
+            if name in _OF[self.objective]:
+                value = default[name] if value is None else value
+            elif value is not None:
+                belongs = " or ".join(repr(o) for o in OBJECTIVES if name in _OF[o])
                 raise ValueError(
-                    f"`{name}` belongs to objective='seed'. Received: {name}={value} with "
+                    f"`{name}` belongs to objective={belongs}. Received: {name}={value} with "
                     f"objective={self.objective!r}. Leave it out."
                 )
             if value is not None and not value > 0:
                 raise ValueError(f"`{name}` must be > 0. Received: {name}={value}.")
             setattr(self, name, value)
+
+
+def _both(backbone, images, training):
+    """Pooled features and feature map of images."""
+    places = backbone.feature_map(images, training=training)
+    if backbone.pooling == "cls":  # a transformer, without statistics that a second pass would move
+        return backbone(images, training=training), places
+    return ops.mean(places, axis=(1, 2)), places
+
+
+def _as_rows(x, like):
+    """`(N, T, width)` with the T places of the map `like`."""
+    return ops.reshape(x, (-1, like.shape[1] * like.shape[2], x.shape[-1]))
 
 
 def checksum(network):

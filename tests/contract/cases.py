@@ -103,6 +103,13 @@ CASES = {
         ),
         rate=0.03,
     ),
+    "FeatureDistillation by a queue": Case(
+        lambda: keras_ssl.FeatureDistillation(
+            tiny_backbone(), frozen(), objective="queue", temperature=0.2, queue_size=40
+        ),
+        rate=0.03,
+        slow=True,
+    ),
     "FeatureDistillation larger images": Case(
         lambda: keras_ssl.FeatureDistillation(
             tiny_backbone(), frozen((12, 12, 3)), objective="cosine"

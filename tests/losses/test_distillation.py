@@ -10,6 +10,7 @@ from keras_ssl.losses import (
     negative_cosine,
     similarity_cross_entropy,
     soft_target_cross_entropy,
+    softmax_kl,
 )
 
 TEMPERATURES = [0.1, 1.0, 4.0]
@@ -199,3 +200,29 @@ def test_squared_differences_of_unit_vectors_are_cosines(vectors):
     np.testing.assert_allclose(
         5 * feature_mse(student, teacher), 2 + 2 * negative_cosine(student, teacher), rtol=1e-5
     )
+
+
+# softmax_kl
+
+
+def test_divergence_of_softmaxes_by_the_formula_and_its_gradient():
+    import tensorflow as tf
+
+    rng = np.random.default_rng(5)
+    student, teacher = rng.normal(size=(2, 3, 4, 5)).astype("float32")
+    p, q = (np.exp(x / 0.5) / np.exp(x / 0.5).sum(-1, keepdims=True) for x in (teacher, student))
+    expected = (p * np.log(p / q)).sum(-1).mean(1)
+    x = tf.Variable(student)
+    with tf.GradientTape() as tape:
+        found = softmax_kl(x, teacher, 0.5)
+        total = tf.reduce_sum(found)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    np.testing.assert_allclose(tape.gradient(total, x), (q - p) / 0.5 / 4, atol=1e-6)
+
+
+def test_divergence_of_softmaxes_is_zero_up_to_a_constant_a_row():
+    x = np.random.default_rng(6).normal(size=(3, 5)).astype("float32")
+    np.testing.assert_allclose(softmax_kl(x + [[1.0], [2.0], [3.0]], x), 0, atol=1e-5)
+    assert np.all(np.array(softmax_kl(x[::-1], x)) >= 0)
+    with pytest.raises(ValueError, match="must be logits .* of one shape"):
+        softmax_kl(x, x[:, :4])

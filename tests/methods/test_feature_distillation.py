@@ -31,6 +31,10 @@ def distillation(teacher=None, rate=0.1, **kwargs):
     return model
 
 
+def tiny_transformer():
+    return keras_ssl.backbones.vit(8, 1, 2, (8, 8, 3))
+
+
 def batch(seed=0):
     """Sixteen images in one view."""
     found = next(iter(ready_batches(16, 16, seed=seed)))
@@ -112,6 +116,44 @@ def test_a_student_that_is_the_teacher_has_the_smallest_loss(objective):
     assert max(np.abs(g).max() for g in gradients if g is not None) < 1e-4
     if objective != "seed":
         assert float(loss) == pytest.approx(0, abs=1e-6)
+
+
+def kl(student, teacher, temperature):
+    p, q = (ops.softmax(np.array(x) / temperature, axis=-1) for x in (teacher, student))
+    return np.sum(p * np.log(np.array(p) / np.array(q)), axis=-1)
+
+
+def test_similarities_to_the_queue_and_among_places_by_the_formula():
+    model, b = distillation(objective="queue", temperature=0.2, queue_size=40), batch()
+    (view,), before = b["views"], model.queue.keys.numpy()
+    own, theirs = model.backbone.feature_map(view, training=True), model.teacher.feature_map(view)
+    own = model.projector(np.reshape(own, (-1, own.shape[-1])))
+    own, theirs = (np.reshape(x, (16, -1, 6)) for x in (own, theirs))  # (N, places, width)
+    s, t = (l2_normalize(x.mean(axis=1)) for x in (own, theirs))  # the projector is linear
+    expected = kl(s @ before.T, t @ before.T, 0.2).mean()
+    s, unit = (np.array(l2_normalize(x)) for x in (own, theirs))
+    expected += kl(s @ s.transpose(0, 2, 1), unit @ unit.transpose(0, 2, 1), 0.2).mean()
+    found = model.compute_losses(b, training=True)["loss"]
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+    np.testing.assert_allclose(model.queue.keys.numpy()[:16], t, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["another grid", "vectors", "class token"])
+def test_places_of_other_networks(kind):
+    """Grids that differ are resized; without places the first term is all."""
+    teacher = {
+        "another grid": lambda: frozen((12, 12, 3)),
+        "vectors": lambda: keras_ssl.backbones.adopt(
+            keras.Sequential([keras.Input((8, 8, 3)), keras.layers.GlobalAveragePooling2D()])
+        ),
+        "class token": tiny_transformer,
+    }[kind]()
+    model = distillation(teacher, objective="queue", queue_size=40)
+    student, taught = model._pooled_and_places(batch()["views"][0], False)
+    assert [x.shape for x in student] == [x.shape for x in taught]
+    assert len(taught) == (1 if kind == "vectors" else 2)
+    model.fit(stream(2), verbose=0)
+    assert np.isfinite(float(model.compute_losses(batch(), training=False)["loss"]))
 
 
 def test_the_teacher_stays_as_it_is_and_so_does_the_callers_model():
