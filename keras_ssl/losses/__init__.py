@@ -24,6 +24,7 @@ from keras_ssl.losses.likelihood import (
     discretized_logistic,
     gaussian,
     kl_standard_normal,
+    squared_error,
 )
 from keras_ssl.losses.noise_contrastive import (
     memory_cross_entropy,
@@ -58,6 +59,7 @@ __all__ = [
     "similarity_cross_entropy",
     "softmax_kl",
     "soft_target_cross_entropy",
+    "squared_error",
     "supervised_contrastive",
     "swapped_prediction",
     "vicreg",

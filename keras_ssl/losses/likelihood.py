@@ -12,7 +12,7 @@ from keras import ops
 _LOWEST_LOG_SCALE = -7.0  # of a logistic on [-1, 1]: a grey value then has 97 % of the mass
 
 
-def bernoulli(images: Any, logits: Any) -> Any:
+def bernoulli(images: Any, logits: Any, weights: Any = 1.0) -> Any:
     """Cross-entropy of independent binary pixels: -log p(x) for x in {0, 1}.
 
         sum_d  max(a_d, 0) - a_d x_d + log(1 + exp(-|a_d|)),    a = logits.
@@ -25,6 +25,7 @@ def bernoulli(images: Any, logits: Any) -> Any:
     Args:
         images: `(B, ...)`, float in [0, 1].
         logits: log-odds of white, of the same shape.
+        weights: factor of each term of the sum, of a shape that broadcasts.
 
     Returns:
         float32 `(B,)`, >= 0, in nats.
@@ -34,7 +35,28 @@ def bernoulli(images: Any, logits: Any) -> Any:
     """
     _check_shapes(images, logits=logits)
     x, a = _float32(images, logits)
-    return _sum(ops.maximum(a, 0.0) - a * x + ops.softplus(-ops.abs(a)))
+    return _sum(weights * (ops.maximum(a, 0.0) - a * x + ops.softplus(-ops.abs(a))))
+
+
+def squared_error(images: Any, mean: Any, weights: Any = 1.0) -> Any:
+    """Sum of squared differences, sum_d (x_d - m_d)^2.
+
+    Twice the negative log-density of a Gaussian of variance 1, up to a constant.
+
+    Args:
+        images: `(B, ...)`, float.
+        mean: of the same shape.
+        weights: factor of each term of the sum, of a shape that broadcasts.
+
+    Returns:
+        float32 `(B,)`, >= 0, in the square of the images' unit.
+
+    Raises:
+        ValueError: if the shapes differ.
+    """
+    _check_shapes(images, mean=mean)
+    x, m = _float32(images, mean)
+    return _sum(weights * ops.square(x - m))
 
 
 def gaussian(images: Any, mean: Any, log_scale: Any) -> Any:

@@ -5,12 +5,14 @@ the package are derived from them.
 """
 
 from keras_ssl.engine import SSLModel
+from keras_ssl.methods.autoencoder import Autoencoder
 from keras_ssl.methods.auxiliary import Auxiliary
 from keras_ssl.methods.barlow_twins import BarlowTwins
 from keras_ssl.methods.bigan import BiGAN
 from keras_ssl.methods.byol import BYOL
 from keras_ssl.methods.cmc import CMC
 from keras_ssl.methods.dcl import DCL
+from keras_ssl.methods.denoising_autoencoder import DenoisingAutoencoder
 from keras_ssl.methods.feature_distillation import FeatureDistillation
 from keras_ssl.methods.infomin import InfoMin
 from keras_ssl.methods.instdisc import InstDisc

@@ -19,7 +19,7 @@ from keras_ssl.engine import SSLModel
 from keras_ssl.layers import heads, norm
 from keras_ssl.layers.decoders import conv_decoder
 from keras_ssl.layers.discriminators import pair_discriminator
-from keras_ssl.ops import to_unit_range
+from keras_ssl.ops import decode_lines, to_unit_range
 
 
 @keras.saving.register_keras_serializable("keras_ssl")
@@ -133,6 +133,11 @@ class BiGAN(SSLModel):
     def reconstruct(self, images):
         """G(E(x)): what the generator makes of the encoding; float32 images in [0, 1]."""
         return ops.cast(self.generator(self.latent(images), training=False), "float32")
+
+    def interpolate(self, first, second, steps):
+        """G on the line between the encodings of two images, both included; in [0, 1]."""
+        decode = lambda z: ops.cast(self.generator(z, training=False), "float32")  # noqa: E731
+        return decode_lines(decode, self.latent(first), self.latent(second), steps)
 
     def sample(self, count, seed=0):
         """G(z) for `count` draws of z ~ N(0, I): float32 images in [0, 1]."""

@@ -17,7 +17,7 @@ from keras_ssl.backbones.flat import flat_dim, flat_features
 from keras_ssl.engine import SSLModel
 from keras_ssl.layers import heads
 from keras_ssl.layers.decoders import conv_decoder
-from keras_ssl.ops import to_unit_range
+from keras_ssl.ops import decode_lines, to_unit_range
 
 _MAPS = {"bernoulli": 1, "gaussian": 1, "discretized_logistic": 2}  # of the decoder, a channel
 _LOG_VARIANCE_LIMIT = 10.0
@@ -130,6 +130,12 @@ class VAE(SSLModel):
         """Mean of p(x|z) at the mean of q(z|x): float32 images in [0, 1]."""
         mean, _ = self.posterior(images)
         return self._mean_images(self.decoder(mean, training=False))
+
+    def interpolate(self, first, second, steps):
+        """Means of p(x|z) on the line between the means of q(z|x) of two images, both included."""
+        ends = [self.posterior(images)[0] for images in (first, second)]
+        decode = lambda z: self._mean_images(self.decoder(z, training=False))  # noqa: E731
+        return decode_lines(decode, *ends, steps)
 
     def sample(self, count, seed=0):
         """Means of p(x|z) for `count` draws of z ~ N(0, I): float32 images in [0, 1]."""

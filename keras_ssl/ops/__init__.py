@@ -2,11 +2,13 @@
 
 from keras_ssl.ops import draws
 from keras_ssl.ops.images import is_small, to_unit_range
+from keras_ssl.ops.interpolation import decode_lines
 from keras_ssl.ops.similarity import l2_normalize
 from keras_ssl.ops.sinkhorn import sinkhorn, usage_entropy
 from keras_ssl.ops.whitening import whiten
 
 __all__ = [
+    "decode_lines",
     "draws",
     "is_small",
     "l2_normalize",

@@ -65,6 +65,7 @@ def bigan():
 
 
 CASES = {
+    "Autoencoder": Case(lambda: keras_ssl.Autoencoder(tiny_backbone(), latent_dim=6), rate=1e-4),
     "Auxiliary": Case(lambda: keras_ssl.Auxiliary(4, keras_ssl.RotNet(tiny_backbone()))),
     "Auxiliary with a teacher": Case(
         lambda: keras_ssl.Auxiliary(
@@ -97,6 +98,16 @@ CASES = {
         slow=True,
     ),
     "DCL": Case(lambda: keras_ssl.DCL(tiny_backbone(), temperature=0.2)),
+    "DenoisingAutoencoder": Case(
+        lambda: keras_ssl.DenoisingAutoencoder(tiny_backbone(), latent_dim=6), rate=1e-4
+    ),
+    "DenoisingAutoencoder with Gaussian noise": Case(
+        lambda: keras_ssl.DenoisingAutoencoder(
+            tiny_backbone(), latent_dim=6, corruption="gaussian", error="cross_entropy"
+        ),
+        rate=1e-4,
+        slow=True,
+    ),
     "FeatureDistillation": Case(
         lambda: keras_ssl.FeatureDistillation(
             tiny_backbone(), frozen(), teacher_temperature=0.1, queue_size=40
