@@ -39,6 +39,8 @@ class SSLModel(Trainer, keras.Model):
             the paper serves them as well.
         teachers: arguments of the constructor that are frozen networks, given as models or by path;
             a run folder keeps a copy of each that the model holds, so that its file is needed once.
+        likelihood_kind: what `log_prob` gives, where there is one: "exact", a lower "bound", or an
+            "estimate".
         half_precision: whether `pretrain(precision="auto")` may take bfloat16 for the method.
         unsupported: checks of the contract suite that the method cannot pass, with the reason.
         batches_seen: variable, batches that the current optimizer has been trained on.
@@ -55,6 +57,7 @@ class SSLModel(Trainer, keras.Model):
     players = {}
     short_run = None
     teachers = ()
+    likelihood_kind = None
     half_precision = True
     unsupported = {}
 

@@ -10,7 +10,7 @@ from keras_ssl.evaluation.fine_tuning import FineTuned, fine_tune, fresh
 from keras_ssl.evaluation.information import SharedInformation, shared_information
 from keras_ssl.evaluation.knn import knn_accuracy, weighted_knn
 from keras_ssl.evaluation.layer_probe import layer_probe
-from keras_ssl.evaluation.likelihood import bits_per_dim
+from keras_ssl.evaluation.likelihood import bits_per_dim, code_lengths, mean_and_error
 from keras_ssl.evaluation.linear_probe import LinearProbe, linear_probe
 from keras_ssl.evaluation.low_shot import LowShot, draw_labels, low_shot
 from keras_ssl.evaluation.monitors import (
@@ -32,6 +32,7 @@ __all__ = [
     "Verdict",
     "alignment",
     "bits_per_dim",
+    "code_lengths",
     "collapse_figures",
     "dead_dimensions",
     "diagnose",
@@ -48,6 +49,7 @@ __all__ = [
     "lidar",
     "linear_probe",
     "low_shot",
+    "mean_and_error",
     "rankme",
     "reconstruction_ratio",
     "shared_information",

@@ -10,19 +10,13 @@ from keras import ops
 from keras_ssl.evaluation.features import extract
 
 
-def bits_per_dim(
-    log_prob: Callable[[Any], Any], images: Any, batch_size: int = 256
-) -> tuple[float, float]:
-    """Mean code length of images under a model, per dimension, and its standard error.
+def code_lengths(log_prob: Callable[[Any], Any], images: Any, batch_size: int = 256) -> np.ndarray:
+    """Bits that a model needs for each image, per dimension.
 
         bits = -log p(x) / (D log 2),    D = height * width * channels,
 
     for the probability p of whole images of 8-bit values (log in nats); a uniform guess costs 8
-    bits. If `log_prob` is a lower bound of log p, the figure is an upper bound. The error is the
-    standard deviation over images / sqrt(N): the uncertainty due to the choice of images, not the
-    noise within `log_prob`.
-
-    van den Oord et al. 2016, https://arxiv.org/abs/1601.06759 (section 5.1). Departures: the error.
+    bits. If `log_prob` is a lower bound of log p, the figures are upper bounds.
 
     Args:
         log_prob: images (B, H, W, C) -> log-likelihoods (B,) in nats, for instance
@@ -31,8 +25,7 @@ def bits_per_dim(
         batch_size: images per call of `log_prob`.
 
     Returns:
-        mean and standard error; the error is NaN for one image, and both may be infinite or NaN
-        where a likelihood is.
+        float64 (N,); infinite or NaN where a likelihood is.
 
     Raises:
         ValueError: if there is no image, or `log_prob` does not return one number an image.
@@ -47,7 +40,31 @@ def bits_per_dim(
             )
         return -nats[:, None] / (math.prod(batch.shape[1:]) * math.log(2.0))
 
-    values = extract(bits, images, batch_size)[:, 0].astype(np.float64)
+    return extract(bits, images, batch_size)[:, 0].astype(np.float64)
+
+
+def bits_per_dim(
+    log_prob: Callable[[Any], Any], images: Any, batch_size: int = 256
+) -> tuple[float, float]:
+    """Mean of `code_lengths`, and its standard error.
+
+    The error is the standard deviation over images / sqrt(N): the uncertainty due to the choice of
+    images, not the noise within `log_prob`. van den Oord et al. 2016,
+    https://arxiv.org/abs/1601.06759 (section 5.1). Departures: the error.
+
+    Returns:
+        mean and standard error; the error is NaN for one image, and both may be infinite or NaN
+        where a likelihood is.
+
+    Raises:
+        ValueError: as `code_lengths`, whose arguments it has.
+    """
+    return mean_and_error(code_lengths(log_prob, images, batch_size))
+
+
+def mean_and_error(lengths: np.ndarray) -> tuple[float, float]:
+    """Mean of some code lengths, and its standard error."""
     with np.errstate(invalid="ignore"):  # infinite bits have no spread
-        error = values.std(ddof=1) / math.sqrt(len(values)) if len(values) > 1 else math.nan
-        return float(values.mean()), float(error)
+        count = len(lengths)
+        error = lengths.std(ddof=1) / math.sqrt(count) if count > 1 else math.nan
+        return float(lengths.mean()), float(error)

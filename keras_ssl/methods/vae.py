@@ -34,6 +34,9 @@ class VAE(SSLModel):
         L = mean_i ( -log p(x_i | z_i) + beta KL(q(z|x_i) || p(z)) ),
 
     in nats, summed over pixels and latent dimensions. At beta = 1, L bounds -log p(x) from above.
+    With free bits the divergence is sum_d max(free_bits, mean_i KL_d(x_i)): dimensions that cost
+    less are not pressed to cost nothing (Kingma et al. 2016, https://arxiv.org/abs/1606.04934,
+    appendix C.8; the mean is over the global batch); what is logged as "kl" is the divergence.
     Likelihoods of a pixel, independent given z:
 
         "discretized_logistic"  P of the 8-bit value; mean and scale from the decoder
@@ -53,6 +56,7 @@ class VAE(SSLModel):
         latent_dim: width of z.
         likelihood: one of the three above.
         beta: weight of the divergence, >= 0; 1 is the bound.
+        free_bits: nats of divergence that each latent dimension has for nothing, >= 0.
         **kwargs: as `keras.Model`.
 
     Batch:
@@ -66,6 +70,7 @@ class VAE(SSLModel):
 
     family = "generative"
     loss_names = ("loss", "reconstruction", "kl")
+    likelihood_kind = "bound"
 
     def __init__(
         self,
@@ -75,12 +80,14 @@ class VAE(SSLModel):
         latent_dim: int = 128,
         likelihood: str = "discretized_logistic",
         beta: float = 1.0,
+        free_bits: float = 0.0,
         **kwargs,
     ):
         super().__init__(**kwargs)
-        _check(latent_dim, likelihood, beta)
+        _check(latent_dim, likelihood, beta, free_bits)
         self.backbone = backbones.adopt(backbone)
-        self.latent_dim, self.likelihood, self.beta = latent_dim, likelihood, beta
+        self.latent_dim, self.likelihood = latent_dim, likelihood
+        self.beta, self.free_bits = beta, free_bits
         channels = self.image_shape[2]
         maps = channels * _MAPS[likelihood]
         self.posterior_head = posterior_head or heads.mlp(
@@ -114,9 +121,13 @@ class VAE(SSLModel):
         z = mean + ops.exp(0.5 * log_variance) * batch["latent_noise"]
         maps = self.decoder(z, training=training)
         nll = self._nll(images, maps, batch.get("pixel_noise"))
-        kl = losses.kl_standard_normal(mean, log_variance)
-        nll, kl = (ops.mean(distribute.all_gather(nats)) for nats in (nll, kl))
-        return {"loss": nll + self.beta * kl, "reconstruction": nll, "kl": kl}
+        nll, mean, log_variance = map(distribute.all_gather, (nll, mean, log_variance))
+        nll, kl = ops.mean(nll), ops.mean(losses.kl_standard_normal(mean, log_variance))
+        paid = kl
+        if self.free_bits:  # of the mean over the global batch, dimension by dimension
+            own = losses.kl_standard_normal(ops.transpose(mean), ops.transpose(log_variance))
+            paid = ops.sum(ops.maximum(own / mean.shape[0], self.free_bits))
+        return {"loss": nll + self.beta * paid, "reconstruction": nll, "kl": kl}
 
     def can(self, hook):
         """Bernoulli pixels make no likelihood of 8-bit images."""
@@ -233,7 +244,7 @@ def _decoder(latent_dim, image_shape, maps):
     return decoder
 
 
-def _check(latent_dim, likelihood, beta):
+def _check(latent_dim, likelihood, beta, free_bits):
     if latent_dim < 1:
         raise ValueError(f"`latent_dim` must be >= 1. Received: latent_dim={latent_dim}.")
     if likelihood not in _MAPS:
@@ -242,3 +253,5 @@ def _check(latent_dim, likelihood, beta):
         )
     if not beta >= 0:
         raise ValueError(f"`beta` must be >= 0. Received: beta={beta}. The bound has 1.")
+    if not free_bits >= 0:
+        raise ValueError(f"`free_bits` must be >= 0. Received: free_bits={free_bits}.")

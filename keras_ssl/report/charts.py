@@ -123,6 +123,21 @@ def legend_of(names: Iterable[str]) -> str:
     return f"<div class='legend'>{keys}</div>"
 
 
+def histogram(title: str, values: np.ndarray) -> str:
+    """How some numbers are distributed, as a figure."""
+    figure = Figure(figsize=(5.0, 2.4), layout="constrained")
+    axes = figure.add_subplot()
+    axes.hist(values, bins=min(30, max(5, len(values) // 10)), color=SERIES[0])
+    axes.set_xlabel(title.lower(), color=TOKENS["muted"], fontsize=8)
+    axes.set_ylabel("images", color=TOKENS["muted"], fontsize=8)
+    axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
+    axes.tick_params(length=0, colors=TOKENS["muted"], labelsize=8)
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    axes.spines["bottom"].set_color(TOKENS["line"])
+    return f"<figure class='map'>{_svg(figure, title)}</figure>"
+
+
 def _lines(
     title: str,
     epochs: list[float],

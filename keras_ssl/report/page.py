@@ -14,7 +14,16 @@ from typing import Any
 import numpy as np
 
 from keras_ssl.report import pictures
-from keras_ssl.report.charts import PAGE, chart, epoch_table, scatter, section, table, text
+from keras_ssl.report.charts import (
+    PAGE,
+    chart,
+    epoch_table,
+    histogram,
+    scatter,
+    section,
+    table,
+    text,
+)
 from keras_ssl.report.pictures import class_name
 from keras_ssl.report.projection import project
 
@@ -48,7 +57,9 @@ def write_report(
     metrics: Sequence[Mapping[str, Any]],
     views: Any = None,
     reconstructions: Any = None,
+    interpolations: Any = None,
     samples: Any = None,
+    code_lengths: Any = None,
     images: Any = None,
     features: Any = None,
     labels: Any = None,
@@ -68,7 +79,9 @@ def write_report(
         views: (n, V, H, W, C), V views of n images as the model sees them, or, where the views of
             an image differ in size, a list of n lists of images; 12 rows are shown.
         reconstructions: (n, 2, H, W, C), images beside their reconstructions; 24 are shown.
+        interpolations: (n, steps, H, W, C), lines of images from one real image to another.
         samples: (n, H, W, C), images drawn from a generative model; 48 are shown.
+        code_lengths: (n,), bits per dimension of n images; infinite ones are counted.
         images: (N, H, W, C), uint8 or floats in [0, 1], any number of channels.
         features: (N, D) of those images, for neighbours and map.
         labels: (N,) integer classes of the images, for colours and right or wrong.
@@ -93,8 +106,12 @@ def write_report(
         sections.append(pictures.views(views))
     if reconstructions is not None:
         sections.append(pictures.reconstructions(reconstructions))
+    if interpolations is not None:
+        sections.append(pictures.interpolations(interpolations))
     if samples is not None:
         sections.append(pictures.samples(samples))
+    if code_lengths is not None:
+        sections.append(_lengths(np.asarray(code_lengths, float)))
     if features is not None and not np.isfinite(features).all():
         note = "<p>The features hold NaN or infinity, so there is nothing to show.</p>"
         sections.append(section("Features", "", note))
@@ -199,6 +216,15 @@ def _curves(metrics: Sequence[Mapping[str, Any]]) -> str:
     if not charts:
         return ""
     return section("Training", "", f"<div class='charts'>{''.join(charts)}</div>")
+
+
+def _lengths(lengths: np.ndarray) -> str:
+    finite = lengths[np.isfinite(lengths)]
+    note = f"Of {len(lengths)} images; 8 is a uniform guess."
+    if len(finite) < len(lengths):
+        note += f" {len(lengths) - len(finite)} are not finite and left out."
+    body = histogram("Bits per dimension", finite) if len(finite) else ""
+    return section("Code lengths", note, body)
 
 
 def _map(features: np.ndarray, labels: np.ndarray | None, class_names: Sequence[str] | None) -> str:

@@ -36,6 +36,18 @@ def reconstructions(pairs: Any) -> str:
     return section("Reconstructions", note, _strips(pairs[:PAIRS]))
 
 
+def interpolations(lines: Any) -> str:
+    """Images (n, steps, H, W, C): two real ones at the ends, and those between them."""
+    lines = np.asarray(lines)
+    if lines.ndim != 5 or lines.shape[1] < 3:
+        raise ValueError(
+            "`interpolations` must have the shape (lines, images, height, width, channels), with "
+            f"three images or more. Received: shape {lines.shape}."
+        )
+    note = "Left and right an image; between them decoded codes, from one to the other."
+    return section("Interpolations", note, _strips(lines))
+
+
 def samples(images: Any) -> str:
     """Images (n, H, W, C) that a generative model made."""
     images = np.asarray(images)

@@ -6,7 +6,8 @@ import numpy as np
 from keras_ssl import evaluation
 from keras_ssl.ops import to_unit_range
 
-_PICTURES = 24
+_PICTURES, _LINES, _STEPS = 24, 6, 8
+_SIGNS = {"exact": "", "bound": "\u2264 ", "estimate": "\u2248 "}  # of bits, which -log p gives
 
 
 def table(model, rows, images, described):
@@ -37,12 +38,14 @@ def is_generative(model):
 def generative_figures(model, images):
     """Code length and reconstruction error of `images` as text by name, where the method has them.
 
-    See `evaluation.bits_per_dim` (with its standard error) and `evaluation.reconstruction_ratio`.
+    See `evaluation.bits_per_dim` (with its standard error; the sign before it tells an upper bound
+    or an estimate) and `evaluation.reconstruction_ratio`.
     """
     figures = {}
     if model.can("log_prob"):
         mean, error = evaluation.bits_per_dim(model.log_prob, images)
-        figures["bits per dimension"] = f"{mean:.3f} ± {error:.3f}"
+        sign = _SIGNS.get(model.likelihood_kind, "")
+        figures["bits per dimension"] = f"{sign}{mean:.3f} ± {error:.3f}"
     if model.can("reconstruct"):
         ratio = evaluation.reconstruction_ratio(model.reconstruct, images)
         figures["reconstruction error / that of shuffled pairs"] = f"{ratio:.3f}"
@@ -50,8 +53,15 @@ def generative_figures(model, images):
 
 
 def pictures(model, images):
-    """The report's `reconstructions` and `samples`, where the method makes them."""
+    """What the report shows of a generative method: images it makes, and its code lengths."""
     made = {}
+    if model.can("log_prob"):
+        made["code_lengths"] = evaluation.code_lengths(model.log_prob, images)
+    if model.can("interpolate") and len(images) >= 2 * _LINES:
+        ends = to_unit_range(images[: 2 * _LINES])
+        line = keras.ops.convert_to_numpy(model.interpolate(ends[::2], ends[1::2], _STEPS))
+        first, last = (keras.ops.convert_to_numpy(ends[i::2])[:, None] for i in (0, 1))
+        made["interpolations"] = np.concatenate([first, line, last], axis=1)
     if model.can("reconstruct"):
         shown = images[:_PICTURES]
         pair = [to_unit_range(shown), model.reconstruct(shown)]

@@ -13,7 +13,7 @@ import keras
 import keras_ssl
 from keras_ssl import backbones, distribute, evaluation, optimizers, report
 from keras_ssl import data as data_module
-from keras_ssl.callbacks import CollapseMonitor, TensorBoardScalars
+from keras_ssl.callbacks import CollapseMonitor, SampleWriter, TensorBoardScalars
 from keras_ssl.data.folder import CORRUPT, PIXELS
 from keras_ssl.encoders import (
     BACKBONE,
@@ -33,6 +33,7 @@ from keras_ssl.runs.evaluate import show_again
 from keras_ssl.runs.folder import Recorder, RunFolder, guard, has_stalled, recorded
 from keras_ssl.runs.plugins import imported
 
+_SHEETS = 10  # of samples in a run
 _NAMES = ("name", "seed")  # settings of layers that differ from process to process
 
 
@@ -101,8 +102,8 @@ def pretrain(
             a `keras_ssl.data.Source`.
         out: the run folder: `config.json`, `metrics.csv`, `tensorboard/`, `checkpoints/`,
             `encoder/`, `encoder.keras`, `backbone.keras`, `report.html` (and `teacher.keras` where
-            the method has a frozen teacher and keeps it). The same command continues the run in it,
-            and with more `epochs` goes on beyond its end.
+            the method has a frozen teacher and keeps it, `samples/` where it makes images). The
+            same command continues the run in it, and with more `epochs` goes on beyond its end.
         backbone: name of a backbone, LIBRARY:NAME of another library's (such as
             keras_applications:EfficientNetV2B0 or keras_hub:dinov2_small), or in Python a model; by
             default resnet18, and none for methods that bring their own network.
@@ -341,6 +342,8 @@ def train(
         watch.resume(model, watchers, folder.rows)
         if done < epochs and not has_stalled(folder.rows, early_stopping):
             board = [TensorBoardScalars(folder.path / "tensorboard")] if chief else []
+            if chief and model.can("sample"):
+                board.append(SampleWriter(folder.path / "samples", every=-(-epochs // _SHEETS)))
             recorder = Recorder(folder, checkpoint_every, epochs, early_stopping)
             model.fit(
                 source,

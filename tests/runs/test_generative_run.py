@@ -13,7 +13,7 @@ from toys import Follower, images, tiny_backbone
 
 from keras_ssl import data, distribute, evaluation, runs, views
 from keras_ssl.engine import SSLModel
-from keras_ssl.ops import to_unit_range
+from keras_ssl.ops import decode_lines, to_unit_range
 from keras_ssl.runs import watch
 from recipes import _runner
 
@@ -25,6 +25,7 @@ class Toy(SSLModel):
     """A Gaussian decoder of the features plus noise, with a score of its error as likelihood."""
 
     loss_names = ("loss", "error", "size")
+    likelihood_kind = "bound"
     batch_keys = ("views", "feature_noise")
 
     def __init__(self, backbone, scored=True, **kwargs):
@@ -52,6 +53,9 @@ class Toy(SSLModel):
 
     def sample(self, count, seed=0):
         return self.decoder(keras.random.normal((count, self.backbone.feature_dim), seed=seed))
+
+    def interpolate(self, first, second, steps):
+        return decode_lines(self.decoder, self.encode(first), self.encode(second), steps)
 
     def log_prob(self, images, seed=0):
         error = ops.sum((self.reconstruct(images) - to_unit_range(images)) ** 2, axis=(1, 2, 3))
@@ -87,14 +91,29 @@ def test_figures_and_pictures_of_a_generative_method(tmp_path, capsys):
         assert rows[0][name] == "" and all(float(row[name]) > 0 for row in rows[1:])
     ratio = evaluation.reconstruction_ratio(run.model.reconstruct, HELD_OUT)
     printed = capsys.readouterr().out
-    assert re.search(f"bits per dimension, 40 held-out images +{expected:.3f} ± ", printed)
+    assert re.search(f"bits per dimension, 40 held-out images +≤ {expected:.3f} ± ", printed)
     assert re.search(f"shuffled pairs, 40 held-out images +{ratio:.3f}", printed)
     page = run.report.read_text()
-    for part in ("Reconstructions", "Samples", "Bits per dimension", "<b>error</b>", "<b>size</b>"):
+    for part in (
+        "Interpolations",
+        "Code lengths",
+        "Reconstructions",
+        "Samples",
+        "Bits per dimension",
+        "<b>error</b>",
+        "<b>size</b>",
+    ):
         assert part in page
     assert f"{expected:.3f} ± {error:.3f}" in page and f"{ratio:.3f}" in page
-    # 12 views; 24 images with reconstructions; 24 samples; 8 queries with 6 neighbours, twice.
-    assert page.count("<img") == 12 + 2 * 24 + 24 + 8 * 13
+    # 12 views; 24 images with reconstructions; 6 lines of 10; 24 samples; 8 queries with 6
+    # neighbours, twice.
+    assert page.count("<img") == 12 + 2 * 24 + 6 * 10 + 24 + 8 * 13
+    sheets = sorted((run.out / "samples").iterdir())
+    assert [sheet.name for sheet in sheets] == ["epoch-00001.png", "epoch-00002.png"]
+    drawn = np.array(keras.utils.load_img(sheets[-1]))
+    expected = 255 * np.array(run.model.sample(24, seed=0))
+    assert drawn.shape == (3 * 8, 8 * 8, 3)
+    np.testing.assert_allclose(drawn[8:16, 16:24], expected[10], atol=0.51)  # second row, third
 
 
 def test_a_run_goes_on_with_its_figures(tmp_path):
