@@ -23,6 +23,7 @@ from keras_ssl import methods, runs
 from keras_ssl.encoders import load_encoder
 from keras_ssl.export import export_encoder
 from keras_ssl.methods.create import find, needed, options_of
+from keras_ssl.methods.listing import SMOKE, backends, paper, results, told
 from keras_ssl.ops.names import near
 
 _DEFINE = {bool: flags.DEFINE_bool, int: flags.DEFINE_integer, float: flags.DEFINE_float}
@@ -32,7 +33,6 @@ _OF_SET = (
     "keras-ssl methods --method=METHOD."
 )
 _HELP = ("--help", "-h")
-_PAPER = re.compile(r"https://arxiv\.org/abs/[\w.]*\w")  # the first of a method's file
 _WIDTH = 96
 
 
@@ -111,15 +111,27 @@ def _of_runs(name):
 def _methods(method: str | None = None):
     """List the methods, or the options of one, which `pretrain` takes as --set=NAME=VALUE.
 
+    Of each: family, backends and paper; what it optimises; what it has learned. kNN is the accuracy
+    of weighted nearest neighbours on test images, in brackets that of the same network before.
+    Methods without such a run are "smoke only": they pass their tests, and that is all we know.
+
     Args:
-        method: name of the method whose options are listed; by default all methods are, a line
-            each: name, family, paper, and what it optimises.
+        method: name of the method whose options are listed, below all of its runs; by default all
+            methods are, with one run each.
     """
+    chosen = methods.METHODS if method is None else [find(method)]
+    rows = [("method", "family", "backends", "paper")]
+    rows += [(m.__name__, m.family, ", ".join(backends(m)), paper(m)) for m in chosen]
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    heading, *heads = ("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+    print(heading)
+    for each, head in zip(chosen, heads):
+        runs_of = [told(run) for run in results(each)] or [SMOKE]
+        shown = runs_of[:1] if method is None else runs_of
+        print("\n    ".join([head, each.__doc__.splitlines()[0], *shown]))
     if method is None:
-        for each in methods.METHODS:
-            paper = _PAPER.search(sys.modules[each.__module__].__doc__).group()
-            print(f"{each.__name__:20} {each.family:24} {paper}  {each.__doc__.splitlines()[0]}")
         return
+    print("\nOptions:")
     described = _described(find(method))
     for option, parameter in options_of(find(method)).items():
         known = parameter.default not in (None, parameter.empty)

@@ -16,7 +16,7 @@ import pytest
 from table import Row
 from toys import images, tiny_backbone
 
-from keras_ssl import cli, data, methods, runs
+from keras_ssl import backbones, cli, data, methods, runs
 from keras_ssl.export import export_encoder
 from keras_ssl.methods import create
 
@@ -146,6 +146,12 @@ def onnx_without_its_packages(folder):
     assert not list(folder.iterdir())
 
 
+def network_out_of_reach(folder):
+    failure = Exception("URL fetch failure on https://example.com")  # what Keras raises
+    with mock.patch.object(keras.applications, "MobileNetV2", side_effect=failure):
+        backbones.get("keras_applications:MobileNetV2(weights='imagenet')", (32, 32, 3))
+
+
 def every_option_has_a_type(folder):
     """Text for numbers, fractions for whole ones, flags and networks: of all methods, one rule."""
     for method in methods.METHODS:
@@ -236,6 +242,11 @@ ROWS = [
     Row("a full disk", raises(OSError(errno.ENOSPC, "No space left"), 1, "No space left")),
     Row("an absent package", raises(ImportError("pip install x"), 1, "pip install x")),
     Row("ONNX without its packages", onnx_without_its_packages),
+    Row(
+        "a network that cannot be fetched",
+        network_out_of_reach,
+        ("`backbone` cannot be made", "MobileNetV2(weights=", "URL fetch failure"),
+    ),
     Row("a bug", bugs_show_their_trace),
     Row("Ctrl-C", raises(KeyboardInterrupt(), 130, "same command goes on", "checkpoint", "/run")),
 ]
