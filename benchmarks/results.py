@@ -32,7 +32,8 @@ SECTIONS = {
         "kNN: weighted, k 200, temperature 0.07, all training images as the bank, the whole test "
         "split as queries, features of the pooled backbone. Linear probe: logistic regression on "
         "the same features. `random` is the same network before training. SupCon learns from the "
-        "labels, all others from images alone. Minutes include the evaluation and are no "
+        "labels, FeatureDistillation from the encoder of SimCLR's row, all others from images "
+        "alone. Minutes include the evaluation and are no "
         "benchmark: most runs shared the two cores with others. A row is of the commit that it "
         "names.",
     ),
