@@ -129,6 +129,7 @@ def compare(
         RuntimeError: at the end, if runs failed: all results are written, and the same call tries
             these runs again.
     """
+    checks.check_is_number(batch_size)
     check_settings(
         optimizer,
         seeds=seeds,
