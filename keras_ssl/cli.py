@@ -26,8 +26,28 @@ from keras_ssl.methods.create import find, needed, options_of
 from keras_ssl.methods.listing import SMOKE, backends, paper, results, told
 from keras_ssl.ops.names import near
 
-_DEFINE = {bool: flags.DEFINE_bool, int: flags.DEFINE_integer, float: flags.DEFINE_float}
-_TAKES = {bool: "true or false", int: "a whole number", float: "a number"}
+
+class _NumberOrAuto(flags.IntegerParser):
+    """Takes whole numbers and the word auto."""
+
+    def parse(self, argument):
+        return argument if argument == "auto" else super().parse(argument)
+
+
+_AUTO = typing.Literal["auto"]  # in the place of a number
+_DEFINE = {
+    _AUTO: functools.partial(flags.DEFINE, _NumberOrAuto()),
+    bool: flags.DEFINE_bool,
+    int: flags.DEFINE_integer,
+    float: flags.DEFINE_float,
+}
+_TAKES = {
+    _AUTO: "a whole number or auto",
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+}
+_FORMS = {_AUTO: "NUMBER|auto", int: "NUMBER", float: "NUMBER", str: "TEXT"}
 _OF_SET = (
     " Values as in Python (0.2, [1, 2], True, None); all else is text. Names: "
     "keras-ssl methods --method=METHOD."
@@ -40,8 +60,8 @@ _WIDTH = 96
 class Command:
     """A function that the shell can call; of each argument its flag's type, default and help.
 
-    An argument of type dict is the flag `--set=name=value`, which may be repeated; arguments that
-    are neither bool, int nor float are text.
+    An argument of type dict is the flag `--set=name=value`, which may be repeated; `int` beside
+    `Literal["auto"]` takes that word, too; arguments that are neither bool, int nor float are text.
 
     Attributes:
         function: what runs; it says the result itself.
@@ -89,12 +109,12 @@ class Command:
         }
 
     def kinds(self) -> dict:
-        """Types of the flags by argument: bool, int, float, dict, or str for all else."""
+        """Types of the flags by argument: the first of `_DEFINE` or dict, or str for all else."""
         hints = typing.get_type_hints(self.function)
         found = {}
         for name in self.arguments:
             kinds = (hints[name], *typing.get_args(hints[name]))
-            found[name] = next((k for k in kinds if k in (*_DEFINE, dict)), str)
+            found[name] = next((k for k in (*_DEFINE, dict) if k in kinds), str)
         return found
 
 
@@ -455,7 +475,7 @@ def _form(argument, kind, command):
     if kind is dict:
         return "--set=NAME=VALUE (may be repeated)"
     form = f"--[no]{argument}" if kind is bool else f"--{argument}="
-    form += "" if kind is bool else "TEXT" if kind is str else "NUMBER"
+    form += _FORMS.get(kind, "")
     if argument in command.needs:
         return form + " (must be given)"
     if default is None:

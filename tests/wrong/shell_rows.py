@@ -85,6 +85,7 @@ def forms(folder):
     }.items():
         assert passed(word)["monitor"] is value
     assert passed("--seed=-1", "--batch_size", "8") == passed("--seed", "-1", "--batch_size=8")
+    assert passed("--batch_size=auto")["batch_size"] == "auto"
     assert passed("--set", "queue_size=64", "--method=moco", "--set=version=1")[
         "method_options"
     ] == {"queue_size": 64, "version": 1}
@@ -215,6 +216,7 @@ ROWS = [
     *(Row(what, fails(2, words, *says)) for what, (words, says) in USAGE.items()),
     Row("text for whole numbers", wrong("--epochs=abc", says=("whole number", "--epochs=abc"))),
     Row("a fraction of an epoch", wrong("--epochs=1.5", says=("whole number", "--epochs=1.5"))),
+    Row("a batch in words", wrong("--batch_size=big", says=("a whole number or auto", "=big"))),
     Row("a switch between", wrong("--monitor=maybe", says=("true or false", "--monitor=maybe"))),
     Row("a switch off and on", wrong("--nomonitor=true", says=("--nomonitor=true",))),
     Row("--set without a value", wrong("--set=temperature", says=("name=value", "temperature"))),
