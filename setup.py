@@ -24,6 +24,7 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.11,<3.14",
     packages=find_packages(include=["keras_ssl", "keras_ssl.*"]),
+    package_data={"keras_ssl.methods": ["results.json"]},
     install_requires=[
         # The engine overrides parts of Keras' trainer and optimizers: minor versions count.
         "keras>=3.15,<3.17",

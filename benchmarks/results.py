@@ -3,8 +3,9 @@ r"""The results table: records of runs, and the page made of them.
     python -m benchmarks.results runs/simclr-small    # adds a recipe's run; writes RESULTS.md
     python -m benchmarks.results                      # writes RESULTS.md anew from the records
 
-Records stand in `benchmarks/records.jsonl`, one a line: what was run, by which command, at which
-commit, on what, and the figures. A record replaces an older one of the same kind and title.
+With the page goes a file in the package, the accuracies that `keras-ssl methods` tells. Records
+stand in `benchmarks/records.jsonl`, one a line: what was run, by which command, at which commit, on
+what, and the figures. A record replaces an older one of the same kind and title.
 """
 
 import datetime
@@ -17,6 +18,7 @@ import sys
 
 HERE = pathlib.Path(__file__).parent
 RECORDS, PAGE = HERE / "records.jsonl", HERE / "RESULTS.md"
+LISTED = HERE.parent / "keras_ssl" / "methods" / "results.json"
 
 HEAD = """# Results
 
@@ -30,7 +32,8 @@ SECTIONS = {
         "kNN: weighted, k 200, temperature 0.07, all training images as the bank, the whole test "
         "split as queries, features of the pooled backbone. Linear probe: logistic regression on "
         "the same features. `random` is the same network before training. SupCon learns from the "
-        "labels, all others from images alone. Minutes include the evaluation and are no "
+        "labels, FeatureDistillation from the encoder of SimCLR's row, all others from images "
+        "alone. Minutes include the evaluation and are no "
         "benchmark: most runs shared the two cores with others. A row is of the commit that it "
         "names.",
     ),
@@ -59,6 +62,7 @@ COLUMNS = {
     "reconstruction error / shuffled": "reconstruction error / that of shuffled pairs",
     "minutes": "minutes, evaluation included",
 }
+ACCURACIES = ("kNN", "kNN, random", "linear probe", "linear probe, random")
 
 
 def hardware() -> str:
@@ -91,7 +95,8 @@ def commit() -> str:
             ["git", *words], cwd=HERE, capture_output=True, text=True, check=False
         ).stdout.strip()
 
-    others = [f":!{path.name}" for path in (RECORDS, PAGE)]
+    root = HERE.parent
+    others = [f":(top,exclude){path.relative_to(root)}" for path in (RECORDS, PAGE, LISTED)]
     changed = git("status", "--porcelain", "--untracked-files=no", "--", ":/", *others)
     return (git("rev-parse", "--short", "HEAD") or "unknown") + ("+" if changed else "")
 
@@ -120,10 +125,10 @@ def record(kind: str, title: str, command: str, figures: dict, **more) -> None:
 
 
 def add(new: dict) -> None:
-    """Put a record into the file in the place of an older one, and write the page."""
+    """Put a record into the file in the place of an older one, and write what is made of them."""
     kept = [r for r in records() if (r["kind"], r["title"]) != (new["kind"], new["title"])]
     RECORDS.write_text("".join(json.dumps(r) + "\n" for r in [*kept, new]))
-    PAGE.write_text(render(records()))
+    write()
 
 
 def records() -> list[dict]:
@@ -131,6 +136,26 @@ def records() -> list[dict]:
     return (
         [json.loads(line) for line in RECORDS.read_text().splitlines()] if RECORDS.exists() else []
     )
+
+
+def write() -> None:
+    """Write what is made of the records: the page, and the file in the package."""
+    found = records()
+    PAGE.write_text(render(found))
+    LISTED.write_text(json.dumps(listed(found), indent=1) + "\n")
+
+
+def listed(found: list[dict]) -> dict:
+    """For each method its recipe's runs, as `keras_ssl.methods.listing` reads them."""
+    methods = {}
+    for r in found:
+        if r["kind"] == "recipe":
+            method, data, network = r["title"].split(", ", 2)
+            accuracies = {name: _figure(r)(COLUMNS[name]) for name in ACCURACIES}
+            facts = {name: r[name] for name in ("epochs", "seed", "commit")}
+            run = {"data": data, "network": network, **accuracies, **facts}
+            methods.setdefault(method, []).append(run)
+    return dict(sorted(methods.items()))
 
 
 def render(found: list[dict]) -> str:
@@ -199,7 +224,7 @@ def main() -> None:
     """Add the runs named, or only write the page."""
     for folder in sys.argv[1:]:
         add(json.loads((pathlib.Path(folder) / "result.json").read_text()))
-    PAGE.write_text(render(records()))
+    write()
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
 """Pages that are made from the code: a page a method, the commands, results and changes.
 
 What comes later appears by itself: methods are those of `keras_ssl.methods.METHODS`, commands those
-of `keras_ssl.cli.COMMANDS`, figures those of `benchmarks/records.jsonl`.
+of `keras_ssl.cli.COMMANDS`, figures those of `keras_ssl.methods.listing` and
+`benchmarks/records.jsonl`.
 """
 
 import ast
 import json
 import pathlib
-import re
 import sys
 
 from mkdocs.structure.files import File
@@ -15,13 +15,6 @@ from mkdocs.structure.files import File
 ROOT = pathlib.Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))  # the page is of this checkout, whatever is installed
 RECORDS = ROOT / "benchmarks" / "records.jsonl"
-_PAPER = re.compile(r"https://arxiv\.org/abs/[\w.]*\w")
-_FIGURES = {
-    "kNN": "kNN, trained encoder",
-    "kNN, random": "kNN, random encoder",
-    "linear probe": "linear probe, trained encoder",
-    "linear probe, random": "linear probe, random encoder",
-}
 
 
 def on_files(files, config):
@@ -30,7 +23,7 @@ def on_files(files, config):
 
     records = [json.loads(line) for line in RECORDS.read_text().splitlines()]
     pages = {
-        "methods/index.md": _overview(methods.METHODS, records),
+        "methods/index.md": _overview(methods.METHODS),
         "commands.md": _commands(),
         "results.md": (ROOT / "benchmarks" / "RESULTS.md").read_text(),
         "changelog.md": (ROOT / "CHANGELOG.md").read_text(),
@@ -46,20 +39,19 @@ def _file(method):
     return method.__module__.split(".")[-1]
 
 
-def _paper(method):
-    return _PAPER.search(sys.modules[method.__module__].__doc__).group()
+def _overview(methods):
+    from keras_ssl.methods.listing import backends, paper, state
 
-
-def _overview(methods, records):
     rows = [
-        f"| [`{m.__name__}`]({_file(m)}.md) | {m.family} | {_first(m)} | [paper]({_paper(m)}) | "
-        f"{_state(m, records)} |"
+        f"| [`{m.__name__}`]({_file(m)}.md) | {m.family} | {_first(m)} | {', '.join(backends(m))} "
+        f"| [paper]({paper(m)}) | {state(m)} |"
         for m in methods
     ]
-    head = ["| method | family | objective | paper | state |", "|---|---|---|---|---|"]
+    heading = ["method", "family", "objective", "backends", "paper", "state"]
+    head = [f"| {' | '.join(heading)} |", "|---" * len(heading) + "|"]
     note = (
-        "All run on TensorFlow and on JAX, under any `tf.distribute` strategy; one suite of checks "
-        "compares losses and weights across them."
+        "All run under any `tf.distribute` strategy; one suite of checks compares losses and "
+        "weights across strategies and backends."
     )
     return "\n".join(["# Methods\n", note, "", *head, *rows, ""])
 
@@ -68,25 +60,15 @@ def _first(method):
     return method.__doc__.strip().splitlines()[0]
 
 
-def _runs(method, records):
-    return [r for r in records if r["kind"] == "recipe" and _is_of(method, r["title"])]
-
-
-def _is_of(method, title):
-    return title.split(",")[0] == method.__name__
-
-
-def _state(method, records):
-    return "learned on real images" if _runs(method, records) else "smoke only"
-
-
 def _method(method, records):
+    from keras_ssl.methods.listing import paper, state
+
     module = sys.modules[method.__module__]
     name, own = _file(method), method.unsupported
     text = module.__doc__.strip().split("\n", 1)
     parts = [
         f"# {method.__name__}\n",
-        f"{method.family} · [paper]({_paper(method)}) · {_state(method, records)}\n",
+        f"{method.family} · [paper]({paper(method)}) · {state(method)}\n",
         text[0].partition(": ")[2].strip().capitalize() if ": " in text[0] else text[0],
         text[1] if len(text) > 1 else "",
         "\n## Use\n",
@@ -116,18 +98,21 @@ def _python(method, name):
 
 
 def _results(method, records):
+    from benchmarks.results import ACCURACIES
+    from keras_ssl.methods.listing import results
+
     lines = []
-    for run in _runs(method, records):
-        cells = " | ".join(run["figures"].get(key, "") for key in _FIGURES.values())
-        what = run["title"].partition(", ")[2]
-        lines.append(f"| {what}, {run['epochs']} epochs | {cells} | `{run['commit']}` |")
+    for run in results(method):
+        cells = " | ".join(run[name] for name in ACCURACIES)
+        what = f"{run['data']}, {run['network']}, {run['epochs']} epochs"
+        lines.append(f"| {what} | {cells} | `{run['commit']}` |")
     for study in records:
         for row in study.get("table", [])[1:]:
             if "Five lines" in study["title"] and row[0] == method.__name__:
                 lines.append(f"| {study['title']} | {row[2]} | {row[1]} | | | `{row[-1]}` |")
     if not lines:
         return "None yet: its recipe has run for a few steps only.\n"
-    head = f"| run | {' | '.join(_FIGURES)} | commit |\n|{'---|' * (len(_FIGURES) + 2)}"
+    head = f"| run | {' | '.join(ACCURACIES)} | commit |\n|{'---|' * (len(ACCURACIES) + 2)}"
     return "\n".join(
         [
             head,

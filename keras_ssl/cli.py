@@ -23,16 +23,36 @@ from keras_ssl import methods, runs
 from keras_ssl.encoders import load_encoder
 from keras_ssl.export import export_encoder
 from keras_ssl.methods.create import find, needed, options_of
+from keras_ssl.methods.listing import SMOKE, backends, paper, results, told
 from keras_ssl.ops.names import near
 
-_DEFINE = {bool: flags.DEFINE_bool, int: flags.DEFINE_integer, float: flags.DEFINE_float}
-_TAKES = {bool: "true or false", int: "a whole number", float: "a number"}
+
+class _NumberOrAuto(flags.IntegerParser):
+    """Takes whole numbers and the word auto."""
+
+    def parse(self, argument):
+        return argument if argument == "auto" else super().parse(argument)
+
+
+_AUTO = typing.Literal["auto"]  # in the place of a number
+_DEFINE = {
+    _AUTO: functools.partial(flags.DEFINE, _NumberOrAuto()),
+    bool: flags.DEFINE_bool,
+    int: flags.DEFINE_integer,
+    float: flags.DEFINE_float,
+}
+_TAKES = {
+    _AUTO: "a whole number or auto",
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+}
+_FORMS = {_AUTO: "NUMBER|auto", int: "NUMBER", float: "NUMBER", str: "TEXT"}
 _OF_SET = (
     " Values as in Python (0.2, [1, 2], True, None); all else is text. Names: "
     "keras-ssl methods --method=METHOD."
 )
 _HELP = ("--help", "-h")
-_PAPER = re.compile(r"https://arxiv\.org/abs/[\w.]*\w")  # the first of a method's file
 _WIDTH = 96
 
 
@@ -40,8 +60,8 @@ _WIDTH = 96
 class Command:
     """A function that the shell can call; of each argument its flag's type, default and help.
 
-    An argument of type dict is the flag `--set=name=value`, which may be repeated; arguments that
-    are neither bool, int nor float are text.
+    An argument of type dict is the flag `--set=name=value`, which may be repeated; `int` beside
+    `Literal["auto"]` takes that word, too; arguments that are neither bool, int nor float are text.
 
     Attributes:
         function: what runs; it says the result itself.
@@ -89,12 +109,12 @@ class Command:
         }
 
     def kinds(self) -> dict:
-        """Types of the flags by argument: bool, int, float, dict, or str for all else."""
+        """Types of the flags by argument: the first of `_DEFINE` or dict, or str for all else."""
         hints = typing.get_type_hints(self.function)
         found = {}
         for name in self.arguments:
             kinds = (hints[name], *typing.get_args(hints[name]))
-            found[name] = next((k for k in kinds if k in (*_DEFINE, dict)), str)
+            found[name] = next((k for k in (*_DEFINE, dict) if k in kinds), str)
         return found
 
 
@@ -111,15 +131,27 @@ def _of_runs(name):
 def _methods(method: str | None = None):
     """List the methods, or the options of one, which `pretrain` takes as --set=NAME=VALUE.
 
+    Of each: family, backends and paper; what it optimises; what it has learned. kNN is the accuracy
+    of weighted nearest neighbours on test images, in brackets that of the same network before.
+    Methods without such a run are "smoke only": they pass their tests, and that is all we know.
+
     Args:
-        method: name of the method whose options are listed; by default all methods are, a line
-            each: name, family, paper, and what it optimises.
+        method: name of the method whose options are listed, below all of its runs; by default all
+            methods are, with one run each.
     """
+    chosen = methods.METHODS if method is None else [find(method)]
+    rows = [("method", "family", "backends", "paper")]
+    rows += [(m.__name__, m.family, ", ".join(backends(m)), paper(m)) for m in chosen]
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    heading, *heads = ("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+    print(heading)
+    for each, head in zip(chosen, heads):
+        runs_of = [told(run) for run in results(each)] or [SMOKE]
+        shown = runs_of[:1] if method is None else runs_of
+        print("\n    ".join([head, each.__doc__.splitlines()[0], *shown]))
     if method is None:
-        for each in methods.METHODS:
-            paper = _PAPER.search(sys.modules[each.__module__].__doc__).group()
-            print(f"{each.__name__:20} {each.family:24} {paper}  {each.__doc__.splitlines()[0]}")
         return
+    print("\nOptions:")
     described = _described(find(method))
     for option, parameter in options_of(find(method)).items():
         known = parameter.default not in (None, parameter.empty)
@@ -443,7 +475,7 @@ def _form(argument, kind, command):
     if kind is dict:
         return "--set=NAME=VALUE (may be repeated)"
     form = f"--[no]{argument}" if kind is bool else f"--{argument}="
-    form += "" if kind is bool else "TEXT" if kind is str else "NUMBER"
+    form += _FORMS.get(kind, "")
     if argument in command.needs:
         return form + " (must be given)"
     if default is None:

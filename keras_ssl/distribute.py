@@ -15,7 +15,12 @@ _TENSORFLOW = keras.backend.backend() == "tensorflow"
 
 if _TENSORFLOW:
     import tensorflow as tf
+    from tensorflow.python import pywrap_tfe as _eager
+    from tensorflow.python.client import pywrap_tf_session as _session
+    from tensorflow.python.eager import context as _context
     from tensorflow.python.framework import ops as _framework
+else:
+    import jax
 
 
 def num_replicas() -> int:
@@ -348,3 +353,53 @@ def _gradient_functions() -> dict:
     """The registry of gradient functions; empty where this TensorFlow keeps it in another place."""
     found = getattr(getattr(_framework, "gradient_registry", None), "_registry", {})
     return found if isinstance(found, dict) else {}
+
+
+def forget_peaks() -> None:
+    """Let `device_memory` count anew, where the backend can: JAX cannot."""
+    for name in _accelerators():
+        tf.config.experimental.reset_memory_stats(name)
+
+
+def device_memory() -> dict[str, tuple[int, int | None]]:
+    """Memory of the accelerators, by name; empty where there are none.
+
+    Returns:
+        The most bytes that were in use at once, and how many this process may use; None for the
+        latter where the backend does not tell.
+    """
+    if _TENSORFLOW:
+        limits = _memory_limits()
+        peak = tf.config.experimental.get_memory_info
+        return {name: (peak(name)["peak"], limits.get(name)) for name in _accelerators()}
+    found = {str(device): device.memory_stats() for device in jax.local_devices()}
+    return {
+        name: (stats["peak_bytes_in_use"], stats.get("bytes_limit"))
+        for name, stats in found.items()
+        if stats and "peak_bytes_in_use" in stats
+    }
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether `error` says that a device, or this process, could not get memory."""
+    known = (MemoryError, tf.errors.ResourceExhaustedError) if _TENSORFLOW else MemoryError
+    return isinstance(error, known) or "RESOURCE_EXHAUSTED" in str(error)
+
+
+def _accelerators() -> list[str]:
+    """Names such as "GPU:0"; on TensorFlow alone."""
+    devices = tf.config.list_logical_devices("GPU") if _TENSORFLOW else []
+    return [device.name.rpartition("device:")[2] for device in devices]
+
+
+def _memory_limits() -> dict[str, int]:
+    """What TensorFlow's allocators may take, by device; empty where this version does not tell."""
+    try:
+        context = _context.context()
+        context.ensure_initialized()
+        devices = _eager.TFE_ContextListDevices(context._handle)
+        places = range(_eager.TF_DeviceListCount(devices))
+        names = [_eager.TF_DeviceListName(devices, i).rpartition("device:")[2] for i in places]
+        return {n: _session.TF_DeviceListMemoryBytes(devices, i) for i, n in enumerate(names)}
+    except (AttributeError, TypeError):
+        return {}

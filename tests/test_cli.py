@@ -9,6 +9,7 @@ from unittest import mock
 import pytest
 
 from keras_ssl import cli, methods, runs
+from keras_ssl.methods.listing import results
 
 
 def test_a_process_of_its_own_returns_the_exit_code(tmp_path):
@@ -100,16 +101,30 @@ def test_method_options_are_read_as_literals():
         cli._pairs(["temperature"])
 
 
-def test_methods_are_listed_and_the_options_of_each(capsys):
+def test_methods_are_listed_with_backends_and_what_they_have_learned(capsys):
     assert cli.main(["methods"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == len(methods.METHODS)
-    for method, line in zip(methods.METHODS, lines, strict=True):
-        assert method.family != "own" and re.match(
-            rf"{method.__name__} +{method.family} +https://arxiv.org/abs/\d+\.\d+  \w", line
+    heading, *lines = capsys.readouterr().out.splitlines()
+    assert heading.split() == ["method", "family", "backends", "paper"]
+    assert len(lines) == 3 * len(methods.METHODS) and max(map(len, lines)) <= cli._WIDTH
+    for place, method in enumerate(methods.METHODS):
+        facts, objective, state = lines[3 * place : 3 * place + 3]
+        assert method.family != "own" and re.fullmatch(
+            rf"{method.__name__} +{method.family} +TensorFlow(, JAX)? +"
+            r"https://arxiv.org/abs/\d+\.\d+",
+            facts,
         )
+        assert objective == f"    {method.__doc__.splitlines()[0]}"
+        assert re.fullmatch(r"    (smoke only|.+ epochs: kNN 0\.\d{3} \(random 0\.\d{3}\))", state)
+
+
+def test_a_method_is_told_with_all_its_runs_and_options(capsys):
     for method in methods.METHODS:
         assert cli.main(["methods", f"--method={method.__name__}"]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        runs_of = results(method)
+        assert lines[1].startswith(method.__name__) and "Options:" in lines
+        assert lines[3:].index("") == max(1, len(runs_of))
+    assert cli.main(["methods", "--method=barlow_twins"]) == 0
     page = capsys.readouterr().out
     assert "  off_diagonal_weight (default: 0.0051)\n        lambda of the paper" in page
     assert "as keras.Model" not in page and "  backbone" not in page

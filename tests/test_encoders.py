@@ -63,6 +63,11 @@ def test_training_goes_on_from_a_file(written):
     assert not np.array_equal(before, model.backbone.get_weights()[0])
 
 
+def test_a_saved_model_is_not_unwrapped(written):
+    with pytest.raises(ValueError, match="SavedModel, which is one piece"):
+        keras_ssl.backbones.unwrap(load_encoder(written[1] / "saved"))
+
+
 def test_a_stage_is_exported_alone(written, tmp_path):
     backbone, _ = written
     names = list(keras_ssl.backbones.stages(backbone))

@@ -26,10 +26,10 @@ SMALLER = {
 WITHOUT = 'images = keras_ssl.data.load("cifar10", data_dir="path/to/tfds")'
 
 
-def blocks(language):
-    """Code blocks of the page, but those below a comment `<!-- not run: reason -->`."""
+def blocks(language, page=README):
+    """Code blocks of a page, but those below a comment `<!-- not run: reason -->`."""
     pattern = rf"^(<!-- not run: .+ -->\n)?```{language}\n(.*?)^```$"
-    found = re.findall(pattern, README.read_text(), flags=re.MULTILINE | re.DOTALL)
+    found = re.findall(pattern, page.read_text(), flags=re.MULTILINE | re.DOTALL)
     return [code for mark, code in found if not mark]
 
 

@@ -9,6 +9,7 @@ from keras_ssl.backbones.resnet import resnet18, resnet34, resnet50
 from keras_ssl.backbones.small_conv import small_conv
 from keras_ssl.backbones.stages import stages, until
 from keras_ssl.backbones.towers import channel_towers
+from keras_ssl.backbones.unwrap import unwrap
 from keras_ssl.backbones.vit import vit, vit_base, vit_small, vit_tiny
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "small_conv",
     "stages",
     "until",
+    "unwrap",
     "vit",
     "vit_base",
     "vit_small",

@@ -36,8 +36,8 @@ def to_functional(backbone: Any, feature_map: bool = False) -> keras.Model:
     images = keras.Input(backbone.image_shape, dtype="float32", name="images")
     x = images
     if backbone.preprocessing is not None:
-        x = _copy(backbone.preprocessing, backbone.image_shape)(x)
-    x = _copy(backbone.network, backbone.image_shape)(x)
+        x = copy_layer(backbone.preprocessing, backbone.image_shape)(x)
+    x = copy_layer(backbone.network, backbone.image_shape)(x)
     outputs = {"features": _pool(backbone, x)}
     if feature_map:
         outputs["feature_map"] = _map(backbone, x)
@@ -73,31 +73,31 @@ def _crop(x: Any, prefix: int, name: str) -> Any:
     return keras.layers.Cropping1D((prefix, 0), name=name)(x) if prefix else x
 
 
-def _copy(layer: keras.Layer, image_shape: tuple) -> keras.Layer:
+def copy_layer(layer: keras.Layer, image_shape: tuple) -> keras.Layer:
     """A copy of a layer or model for images, with the same weights, in Keras' own layers."""
     # Weights are copied only after the whole graph is cloned: layers are built by being called.
     pairs = []
 
     def clone(old: Any) -> Any:
-        new = _clone_graph(old, clone) if _is_graph(old) else _equivalent(old)
+        new = _clone_graph(old, clone) if is_graph(old) else _equivalent(old)
         pairs.append((old, new))
         return new
 
-    if _is_graph(layer):
+    if is_graph(layer):
         images = keras.Input(image_shape, dtype=layer.inputs[0].dtype, name="input")
         copy = _clone_graph(layer, clone, images)
     else:
         copy = clone(layer)
         copy.build((None, *image_shape))
     for old, new in pairs:
-        if isinstance(old, keras.Layer) and not _is_graph(old) and old.weights:
+        if isinstance(old, keras.Layer) and not is_graph(old) and old.weights:
             new.set_weights(
                 old.core_weights() if hasattr(old, "core_weights") else old.get_weights()
             )
     return copy
 
 
-def _is_graph(layer: Any) -> bool:
+def is_graph(layer: Any) -> bool:
     """Whether `layer` is a functional or sequential model of Keras' own class.
 
     Other libraries' models keep their class: it can save itself, their layers perhaps not.

@@ -26,7 +26,8 @@ def from_library(spec: str, input_shape: Sequence[int] | None = None) -> Backbon
 
     - `keras_applications:EfficientNetV2B0`: the function of that name, without its classifier, with
       random weights; `(weights="imagenet")` downloads those of ImageNet.
-    - `keras_cv:ResNetV2Backbone(stackwise_filters=[64, 128], ...)`: the class of that name.
+    - `keras_cv:ResNetV2Backbone(stackwise_filters=[64, 128], ...)`: the class of that name. Those
+      named after a size, such as `ResNet18V2Backbone`, fetch their settings from Kaggle.
     - `keras_hub:DINOV2Backbone(patch_size=14, ...)`: the class of that name, with random weights.
     - `keras_hub:dinov2_small`: the preset of that name, which KerasHub downloads, or a folder of
       its `save_to_preset`, with its weights (`(load_weights=False)` without) and the scaling of its
@@ -40,8 +41,8 @@ def from_library(spec: str, input_shape: Sequence[int] | None = None) -> Backbon
         A `Backbone`.
 
     Raises:
-        ValueError: if the text has another form, there is no such network, or it refuses an
-            argument.
+        ValueError: if the text has another form, there is no such network, it refuses an argument
+            or cannot be downloaded.
         ImportError: if the library is not installed; it says what to install.
     """
     library, name, arguments = _parse(spec)
@@ -56,7 +57,9 @@ def from_library(spec: str, input_shape: Sequence[int] | None = None) -> Backbon
             settings = {"include_top": False, "weights": None, "input_shape": shape, **arguments}
             return adopt(maker(**settings))
         return adopt(maker(**_fitting(maker, shape) | arguments), image_shape=input_shape)
-    except (TypeError, ValueError, KeyError, FileNotFoundError) as error:
+    except ImportError:
+        raise
+    except Exception as error:  # whatever libraries raise when they make or fetch a network
         raise ValueError(
             f"`backbone` cannot be made. Received: backbone={spec!r}, images of {shape}. "
             f"{' '.join(str(error).split())[:500]}"

@@ -99,6 +99,25 @@ def _sentence(model, total_steps, choice, changes):
     return f"{taken}, with the paper's settings.{yours}"
 
 
+def peak_rate(model):
+    """The highest learning rate of a compiled model and the class of its optimizer, as text."""
+    own = optimizers.each(model.optimizer)
+    names = dict.fromkeys(type(optimizer).__name__ for optimizer in own)
+    rates = dict.fromkeys(f"{_highest_rate(optimizer):.3g}" for optimizer in own)
+    return f"{' and '.join(rates)} ({', '.join(names)})"
+
+
+def _highest_rate(optimizer):
+    schedule = optimizer._learning_rate
+    if not isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule):
+        return _number(schedule)
+    # What a warm-up ends at, by kind of schedule; those without a warm-up only fall.
+    for name in ("peak", "warmup_target"):
+        if getattr(schedule, name, None) is not None:
+            return getattr(schedule, name)
+    return _number(schedule(0))
+
+
 def build(model):
     """Make the variables of the model's optimizer, or of its players' optimizers."""
     with scope(model):

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import logging
 import math
 import pathlib
 import time
@@ -13,7 +12,7 @@ import keras
 import numpy as np
 
 import keras_ssl
-from keras_ssl import backbones, distribute, evaluation, report
+from keras_ssl import backbones, evaluation, report
 from keras_ssl import data as data_module
 from keras_ssl.data.folder import CORRUPT, PIXELS
 from keras_ssl.encoders import load_encoder
@@ -32,6 +31,7 @@ from keras_ssl.runs.evaluate import (
     shares_of,
 )
 from keras_ssl.runs.folder import check_path, read_record
+from keras_ssl.runs.forgetting import forgetting
 from keras_ssl.runs.pretrain import architecture, check_settings, pretrain
 
 _SPLIT = 0  # seed of held-out images and of evaluations: the same for all runs
@@ -129,6 +129,7 @@ def compare(
         RuntimeError: at the end, if runs failed: all results are written, and the same call tries
             these runs again.
     """
+    checks.check_is_number(batch_size)
     check_settings(
         optimizer,
         seeds=seeds,
@@ -305,19 +306,11 @@ def _judged(card: Card) -> dict:
 @contextlib.contextmanager
 def _forgetting():
     """Afterwards networks are let go."""
-    logger = logging.getLogger("tensorflow")
-    logger.addFilter(_is_not_on_tracing)
     try:
-        with distribute.forgetting_graphs():
+        with forgetting():
             yield
     finally:
-        logger.removeFilter(_is_not_on_tracing)
         precisions.clear_session()
-
-
-def _is_not_on_tracing(record: logging.LogRecord) -> bool:
-    """A network a run is not the repeated tracing that TensorFlow warns of."""
-    return "tf.function retracing" not in record.getMessage()
 
 
 def _finish(plan: _Plan, results: Results, settings: dict) -> Comparison:

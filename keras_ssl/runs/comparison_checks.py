@@ -25,6 +25,16 @@ def check_alone() -> None:
         )
 
 
+def check_is_number(batch_size: Any) -> None:
+    """Raise for text in the place of a batch size, such as "auto"."""
+    if isinstance(batch_size, str):
+        raise ValueError(
+            "`batch_size` of a comparison must be a number, as all methods have the same. "
+            f"Received: batch_size={batch_size!r}. `pretrain` finds what fits for each of them; "
+            "take the least of these."
+        )
+
+
 def classes_of(methods: Any) -> dict:
     """Classes of methods by the names of their folders."""
     if isinstance(methods, str):

@@ -36,7 +36,7 @@ try:
 except ImportError:  # not on Windows, where two processes are not kept apart
     fcntl = None
 
-_KEPT = 2
+_KEPT, _RECORD = 2, "config.json"
 _STATE, _ROWS, _CHECKSUMS = "state.weights.h5", "metrics.json", "checksums.json"
 _DESCRIPTIONS = ("data",)  # settings that only describe: the images' own figures identify them
 
@@ -158,7 +158,7 @@ class RunFolder:
 
     @property
     def _record(self):
-        return self.path / "config.json"
+        return self.path / _RECORD
 
     def _claim(self):
         self._lock = claim(self.path, self._record.name)
@@ -281,10 +281,20 @@ def has_stalled(rows: list, patience: int | None) -> bool:
 def recorded(path, name: str):
     """The setting `name` of the run in the folder `path`; None where there is none."""
     try:
-        settings = json.loads((pathlib.Path(path) / "config.json").read_text())
+        settings = json.loads((pathlib.Path(path) / _RECORD).read_text())
     except (OSError, ValueError, TypeError):  # `RunFolder` says what is wrong with the folder
         return None
     return settings.get(name) if isinstance(settings, dict) else None
+
+
+def check_ahead(out, config: dict) -> None:
+    """Raise what `RunFolder` can tell of its arguments without writing; for work before a run."""
+    check_path(out)
+    _plain(config)
+    try:
+        _check_contents(pathlib.Path(out), _RECORD)
+    except OSError as error:
+        raise unusable(pathlib.Path(out), error) from error
 
 
 def check_path(out) -> None:
@@ -306,6 +316,22 @@ def claim(path: pathlib.Path, record: str):
         RuntimeError: if another process is at work in it.
         OSError: if it cannot be made or written; see `unusable`.
     """
+    _check_contents(path, record)
+    path.mkdir(parents=True, exist_ok=True)
+    lock = open(path / ".lock", "w")
+    try:
+        if fcntl:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        lock.close()
+        raise RuntimeError(
+            f"Another process is at work in {path}. Wait for it, or choose another `out`."
+        ) from error
+    return lock
+
+
+def _check_contents(path, record):
+    """Raise where `path` is a file, or a folder with other files than those of `record`."""
     if path.exists() and not path.is_dir():
         raise ValueError(f"`out` must be a folder. Received: {path}, a file. Choose another name.")
     # Files that a start may leave behind before there is a record.
@@ -319,17 +345,6 @@ def claim(path: pathlib.Path, record: str):
             "`out` must be a new or empty folder, or that of a run to continue. Received: "
             f"{path}, which holds other files. Choose another."
         )
-    path.mkdir(parents=True, exist_ok=True)
-    lock = open(path / ".lock", "w")
-    try:
-        if fcntl:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        lock.close()
-        raise RuntimeError(
-            f"Another process is at work in {path}. Wait for it, or choose another `out`."
-        ) from error
-    return lock
 
 
 def unusable(path: pathlib.Path, error: OSError) -> ValueError:

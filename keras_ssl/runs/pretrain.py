@@ -6,7 +6,7 @@ import math
 import os
 import pathlib
 import zlib
-from typing import Any
+from typing import Any, Literal
 
 import keras
 
@@ -28,9 +28,16 @@ from keras_ssl.engine import optimizer as frame
 from keras_ssl.export import export_encoder, save_backbone
 from keras_ssl.methods import create as methods
 from keras_ssl.ops.names import some
-from keras_ssl.runs import figures, precisions, teachers, watch
+from keras_ssl.runs import batches, figures, precisions, teachers, watch
 from keras_ssl.runs.evaluate import show_again
-from keras_ssl.runs.folder import Recorder, RunFolder, guard, has_stalled, recorded
+from keras_ssl.runs.folder import (
+    Recorder,
+    RunFolder,
+    check_ahead,
+    guard,
+    has_stalled,
+    recorded,
+)
 from keras_ssl.runs.plugins import imported
 
 _SHEETS = 10  # of samples in a run
@@ -67,7 +74,7 @@ def pretrain(
     weights: Any = None,
     image_size: int | None = None,
     epochs: int = 100,
-    batch_size: int | None = None,
+    batch_size: Literal["auto"] | int | None = None,
     seed: int = 0,
     test: Any = None,
     data_dir: Any = None,
@@ -112,7 +119,9 @@ def pretrain(
         image_size: height and width of the views, one number; by default the images' own, at most
             224.
         epochs: passes over the images.
-        batch_size: images in the global batch; by default 256, or the number of images if smaller.
+        batch_size: images in the global batch, a number or `auto`: the largest power of two that
+            takes at most 80 % of the memory, has at most 4096 images and leaves an epoch 16 steps
+            (32 images in any case); by default 256, or the number of images if smaller.
         seed: of weights, order and views.
         test: labelled images for the kNN monitor and the figures of generative methods, in the
             forms of `data`; by default the data set's own test split, or a tenth held out of
@@ -152,10 +161,11 @@ def pretrain(
             over.
         RuntimeError: if training diverges or saving fails; the last good checkpoint is kept.
     """
+    batches.check(batch_size, strategy)
     check_settings(
         optimizer,
         epochs=epochs,
-        batch_size=batch_size,
+        batch_size=None if batch_size == batches.AUTO else batch_size,
         image_size=image_size,
         checkpoint_every=checkpoint_every,
         early_stopping=early_stopping,
@@ -173,8 +183,8 @@ def pretrain(
     if distribute.is_multi_worker(strategy):  # of machines that may differ
         reason = "several processes train together"
     precision, why = precisions.resolve(precision, recorded(out, "precision"), reason)
-    if verbose and distribute.is_chief(strategy):
-        print(why)
+    say = print if verbose and distribute.is_chief(strategy) else lambda text: None
+    say(why)
     keras.utils.set_random_seed(seed)
     source, test_source = data_module.splits(
         data,
@@ -191,6 +201,7 @@ def pretrain(
     if optimizer == "auto" and (encoder is not None or backbones.is_trained(backbone)):
         optimizer = "gentle"
     network = encoder or (methods.DEFAULT_BACKBONE if backbone is None else backbone)
+    shape = (size, size, source.image_shape[2])
     settings = {
         "method": method if isinstance(method, str) else cls.__name__,
         "method_options": options,
@@ -204,10 +215,31 @@ def pretrain(
     }
     if methods.keeps_images(cls):
         given = {"num_images": source.size, **given}
-    with precisions.policy(precision):
+
+    def make(to_try=False):
         with distribute.scope(strategy):
-            backbone = copy_encoder(encoder) if encoder else backbone
-            model = methods.create(cls, (size, size, source.image_shape[2]), backbone, **given)
+            network = encoder or backbone
+            if encoder or (to_try and isinstance(backbone, keras.Model)):
+                network = _copied(backbones.get(network, shape))
+            return methods.create(cls, shape, network, **given)
+
+    with precisions.policy(precision):
+        if batch_size == batches.AUTO:
+            check_ahead(out, settings)
+            batch_size = batches.resolve(
+                recorded(out, "batch_size"),
+                lambda: make(to_try=True),
+                source,
+                say,
+                strategy=strategy,
+                seed=seed,
+                epochs=epochs,
+                optimizer=optimizer,
+                accumulation=gradient_accumulation_steps,
+                learning_rate=learning_rate,
+                weight_decay=weight_decay,
+            )
+        model = make()
         return train(
             model,
             source,
@@ -281,7 +313,7 @@ def train(
     Returns:
         A `Run`.
     """
-    _check_backbone(model)
+    _copied(model.backbone)  # or the encoder could not be written at the end of the run
     batch_size = inputs.batch_size_for(source, batch_size)
     views = views or model.default_views(model.image_shape[:2])
     inputs.check(model, source, views, batch_size)  # before anything is written
@@ -463,14 +495,14 @@ def _factors(model, optimizer, layer_decay):
     return backbones.rate_factors(model, model.backbone, layer_decay)
 
 
-def _check_backbone(model):
-    """Raise where the encoder could not be written at the end of the run."""
+def _copied(backbone):
+    """A copy of a network; raises where it, and what is written of it, cannot be made."""
     try:
-        copy_encoder(model.backbone)
+        return copy_encoder(backbone)
     except Exception as error:  # whatever a layer's `from_config` may raise
         raise ValueError(
             f"The backbone must be one that Keras can copy and save. Received: "
-            f"{model.backbone.name}, whose copy fails: {error} Register the classes of your own "
+            f"{backbone.name}, whose copy fails: {error} Register the classes of your own "
             "with keras.saving.register_keras_serializable, and write a layer in the place of "
             "Lambda."
         ) from error

@@ -65,6 +65,9 @@ def test_a_preset_brings_weights_and_scaling(tmp_path):
     found = backbones.get(f"keras_hub:{tmp_path}", (32, 32, 3))
     expected = model({"images": (IMAGES - np.float32(mean)) / np.float32(std)})[:, 0]
     np.testing.assert_allclose(found(IMAGES), expected, atol=1e-4)
+    network, prepare = backbones.unwrap(found)
+    assert isinstance(network, keras_hub.models.DINOV2Backbone)
+    np.testing.assert_allclose(network({"images": prepare(IMAGES)})[:, 0], expected, atol=1e-4)
     fresh = from_library(f"keras_hub:{tmp_path}(load_weights=False)", (32, 32, 3))
     assert not np.allclose(fresh(IMAGES), expected, atol=1e-2)
 

@@ -19,6 +19,7 @@ from toys import images
 
 import keras_ssl
 from keras_ssl.methods import METHODS
+from keras_ssl.methods.listing import JAX_CHECK
 
 HOOKS = ("begin_epoch", "embed", "reconstruct", "sample", "log_prob", "interpolate")
 
@@ -30,6 +31,7 @@ def test_every_method_has_a_case():
     for cls in METHODS:
         checks = {name.removeprefix("test_") for name in globals() if name.startswith("test_")}
         assert set(cls.unsupported) <= checks and all(cls.unsupported.values())
+        assert JAX_CHECK in checks  # which lists of methods read
 
 
 def test_learns_on_one_repeated_batch(case):

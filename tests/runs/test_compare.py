@@ -318,7 +318,7 @@ def test_a_record_that_is_none_is_refused(compare, trained, judged, tmp_path, re
 
 
 def test_several_processes_are_refused(compare, trained, judged, monkeypatch):
-    monkeypatch.setattr(MODULE.distribute, "processes", lambda: 2)
+    monkeypatch.setattr(distribute, "processes", lambda: 2)
     with pytest.raises(ValueError, match="TF_CONFIG with 2 processes"):
         compare()
 

@@ -17,6 +17,7 @@ import toys
 from table import Row
 
 import keras_ssl
+from keras_ssl import distribute
 from keras_ssl.runs import folder as run_folder
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (32, 8, 8, 3), dtype=np.uint8)
@@ -270,7 +271,52 @@ def first_epoch_diverges(folder):
     train(folder, model=model)
 
 
+def auto(*, processes=0, before=None, **options):
+    """A run that may not look for a batch: what is wrong is told before."""
+
+    def do(folder):
+        (before or (lambda folder: None))(folder)
+        module = sys.modules["keras_ssl.runs.batches"]
+        with (
+            mock.patch.object(module, "find", side_effect=AssertionError("batches were tried")),
+            mock.patch.object(distribute, "processes", return_value=processes),
+        ):
+            pretrain(folder, **{"batch_size": "auto", **options})
+
+    return do
+
+
+def other_files(folder):
+    (folder / "run").mkdir()
+    (folder / "run" / "notes.txt").write_text("")
+
+
 ROWS = [
+    Row(
+        "a batch size in words",
+        auto(batch_size="large"),
+        ("`batch_size` must be a positive integer or 'auto'", "batch_size='large'"),
+    ),
+    Row(
+        "batch_size='auto' for several processes",
+        auto(processes=2),
+        ("must be a number", "several processes", "batch_size='auto'", "without TF_CONFIG"),
+    ),
+    Row(
+        "batch_size='auto' and a folder with other files",
+        auto(before=other_files),
+        ("new or empty folder", "holds other files"),
+    ),
+    Row(
+        "batch_size='auto' and options that are not JSON",
+        auto(method_options={"temperature": np.float32(0.1)}),
+        ("which JSON can hold", "temperature"),
+    ),
+    Row(
+        "batch_size='auto' for a comparison",
+        lambda folder: keras_ssl.compare("simclr", IMAGES, folder / "all", batch_size="auto"),
+        ("of a comparison must be a number", "batch_size='auto'", "`pretrain` finds"),
+    ),
     Row(
         "a backbone with a layer that is not registered",
         with_layer(unregistered),

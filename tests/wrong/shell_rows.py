@@ -16,7 +16,7 @@ import pytest
 from table import Row
 from toys import images, tiny_backbone
 
-from keras_ssl import cli, data, methods, runs
+from keras_ssl import backbones, cli, data, methods, runs
 from keras_ssl.export import export_encoder
 from keras_ssl.methods import create
 
@@ -85,6 +85,7 @@ def forms(folder):
     }.items():
         assert passed(word)["monitor"] is value
     assert passed("--seed=-1", "--batch_size", "8") == passed("--seed", "-1", "--batch_size=8")
+    assert passed("--batch_size=auto")["batch_size"] == "auto"
     assert passed("--set", "queue_size=64", "--method=moco", "--set=version=1")[
         "method_options"
     ] == {"queue_size": 64, "version": 1}
@@ -144,6 +145,12 @@ def onnx_without_its_packages(folder):
     parts = ("`format` 'onnx'", "onnx", "pip install 'keras-ssl[onnx]'")
     assert all(part in str(raised.value) for part in parts), raised.value
     assert not list(folder.iterdir())
+
+
+def network_out_of_reach(folder):
+    failure = Exception("URL fetch failure on https://example.com")  # what Keras raises
+    with mock.patch.object(keras.applications, "MobileNetV2", side_effect=failure):
+        backbones.get("keras_applications:MobileNetV2(weights='imagenet')", (32, 32, 3))
 
 
 def every_option_has_a_type(folder):
@@ -209,6 +216,7 @@ ROWS = [
     *(Row(what, fails(2, words, *says)) for what, (words, says) in USAGE.items()),
     Row("text for whole numbers", wrong("--epochs=abc", says=("whole number", "--epochs=abc"))),
     Row("a fraction of an epoch", wrong("--epochs=1.5", says=("whole number", "--epochs=1.5"))),
+    Row("a batch in words", wrong("--batch_size=big", says=("a whole number or auto", "=big"))),
     Row("a switch between", wrong("--monitor=maybe", says=("true or false", "--monitor=maybe"))),
     Row("a switch off and on", wrong("--nomonitor=true", says=("--nomonitor=true",))),
     Row("--set without a value", wrong("--set=temperature", says=("name=value", "temperature"))),
@@ -236,6 +244,11 @@ ROWS = [
     Row("a full disk", raises(OSError(errno.ENOSPC, "No space left"), 1, "No space left")),
     Row("an absent package", raises(ImportError("pip install x"), 1, "pip install x")),
     Row("ONNX without its packages", onnx_without_its_packages),
+    Row(
+        "a network that cannot be fetched",
+        network_out_of_reach,
+        ("`backbone` cannot be made", "MobileNetV2(weights=", "URL fetch failure"),
+    ),
     Row("a bug", bugs_show_their_trace),
     Row("Ctrl-C", raises(KeyboardInterrupt(), 130, "same command goes on", "checkpoint", "/run")),
 ]
