@@ -7,6 +7,7 @@ from unittest import mock
 import keras
 import numpy as np
 import pytest
+import toys
 
 from keras_ssl import backbones
 from keras_ssl.backbones import from_library
@@ -70,6 +71,15 @@ def test_a_preset_brings_weights_and_scaling(tmp_path):
     np.testing.assert_allclose(network({"images": prepare(IMAGES)})[:, 0], expected, atol=1e-4)
     fresh = from_library(f"keras_hub:{tmp_path}(load_weights=False)", (32, 32, 3))
     assert not np.allclose(fresh(IMAGES), expected, atol=1e-2)
+
+
+def test_which_texts_bring_trained_weights():
+    """Their runs are gentle by default."""
+    hub()
+    trained = ["keras_hub:dinov2_small", 'keras_applications:MobileNetV2(weights="imagenet")']
+    assert all(map(backbones.is_trained, trained))
+    fresh = ["keras_hub:dinov2_small(load_weights=False)", "keras_applications:MobileNetV2", DINO]
+    assert not any(map(backbones.is_trained, [*fresh, "resnet18", None, toys.tiny_backbone()]))
 
 
 def test_nothing_is_downloaded_that_was_not_asked_for():

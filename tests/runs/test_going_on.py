@@ -53,7 +53,30 @@ def test_a_run_goes_on_from_an_encoder_with_settings_of_the_users_own(encoder, t
         keras_ssl.pretrain("simclr", SOURCE, run.out, **{**options, "weights": again.out})
 
 
+def test_what_is_trained_already_is_trained_gently(encoder, tmp_path):
+    run = keras_ssl.pretrain(
+        "simclr", SOURCE, tmp_path / "run", weights=encoder, layer_decay=0.5, **SMALL
+    )
+    record = json.loads((run.out / "config.json").read_text())["optimizer"]
+    assert (record["choice"], record["class"], record["layer_decay"]) == ("gentle", "AdamW", 0.5)
+    assert "kept" in record["note"]
+    factors = dict(
+        zip((v.path for v in run.model.trainable_variables), run.model.optimizer.factors)
+    )
+    stages = {path.split("_")[0]: f for path, f in factors.items() if path.startswith("stage")}
+    assert stages == {"stage1": 0.25, "stage2": 0.5} and 1.0 in factors.values()
+    new = keras_ssl.pretrain(
+        "simclr", SOURCE, tmp_path / "new", backbone=keras_ssl.load_encoder(encoder), **SMALL
+    )
+    assert type(new.model.optimizer) is keras.optimizers.Adam  # whose weights, is not known
+
+
 WRONG = {
+    "layers at rates of their own": (
+        {"layer_decay": 0.5, "optimizer": "paper"},
+        "optimizer=gentle",
+    ),
+    "a share of a rate": ({"layer_decay": 1.5}, "`layer_decay` must be in (0, 1]"),
     "a backbone too": ({"backbone": "resnet18"}, "bring their own network"),
     "channels": ({"data": data.from_array(toys.images(32, (8, 8, 1)))}, "an encoder for 3"),
     "size": ({"image_size": 16}, "must be that of the backbone"),
