@@ -12,7 +12,7 @@ RESULTS = pathlib.Path(__file__).with_name("results.json")  # written by `benchm
 DRAWN = "shapes"  # images that are no photographs
 JAX_CHECK = "jax"  # of the contract suite, which runs on TensorFlow and compares with JAX
 SMOKE = "smoke only"
-_PAPER = re.compile(r"https://arxiv\.org/abs/[\w.]*\w")
+_PAPER = re.compile(r"https://(?:arxiv\.org/abs|doi\.org)/[\w./]*\w")
 
 
 def paper(method: type[SSLModel]) -> str:
