@@ -141,7 +141,9 @@ def _methods(method: str | None = None):
     """
     chosen = methods.METHODS if method is None else [find(method)]
     rows = [("method", "family", "backends", "paper")]
-    rows += [(m.__name__, m.family, ", ".join(backends(m)), paper(m)) for m in chosen]
+    for each in chosen:
+        address = paper(each).removeprefix("https://")
+        rows.append((each.__name__, each.family, ", ".join(backends(each)), address))
     widths = [max(map(len, column)) for column in zip(*rows)]
     heading, *heads = ("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
     print(heading)
