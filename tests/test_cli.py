@@ -110,7 +110,7 @@ def test_methods_are_listed_with_backends_and_what_they_have_learned(capsys):
         facts, objective, state = lines[3 * place : 3 * place + 3]
         assert method.family != "own" and re.fullmatch(
             rf"{method.__name__} +{method.family} +TensorFlow(, JAX)? +"
-            r"(arxiv.org/abs/\d+\.\d+|doi.org/10\.\d+/[\d.]+)",
+            r"(arxiv.org/abs/\d+\.\d+|doi.org/10\.\d+/[\w.]+)",
             facts,
         )
         assert objective == f"    {method.__doc__.splitlines()[0]}"
