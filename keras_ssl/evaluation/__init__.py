@@ -4,6 +4,7 @@ Everything here sees a model as callables (`model.encode`, and of generative met
 `reconstruct`) and works on NumPy arrays.
 """
 
+from keras_ssl.evaluation.baselines import compressed, independent_pixels
 from keras_ssl.evaluation.diagnosis import Verdict, collapse_figures, diagnose
 from keras_ssl.evaluation.features import extract, labelled, labelled_features
 from keras_ssl.evaluation.fine_tuning import FineTuned, fine_tune, fresh
@@ -33,6 +34,7 @@ __all__ = [
     "alignment",
     "bits_per_dim",
     "code_lengths",
+    "compressed",
     "collapse_figures",
     "dead_dimensions",
     "diagnose",
@@ -42,6 +44,7 @@ __all__ = [
     "feature_std",
     "fine_tune",
     "fresh",
+    "independent_pixels",
     "knn_accuracy",
     "labelled",
     "labelled_features",
