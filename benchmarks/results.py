@@ -32,10 +32,10 @@ SECTIONS = {
         "kNN: weighted, k 200, temperature 0.07, all training images as the bank, the whole test "
         "split as queries, features of the pooled backbone. Linear probe: logistic regression on "
         "the same features. `random` is the same network before training. SupCon learns from the "
-        "labels, FeatureDistillation from the encoder of SimCLR's row, all others from images "
-        "alone. Minutes include the evaluation and are no "
-        "benchmark: most runs shared the two cores with others. A row is of the commit that it "
-        "names.",
+        "labels, FeatureDistillation from the encoder of SimCLR's row, Auxiliary (RotNet) from a "
+        "tenth of the labels, all others from images alone. Minutes include the evaluation and "
+        "are no benchmark: most runs shared the two cores with others. A row is of the commit "
+        "that it names.",
     ),
     "study": (
         "Studies",
