@@ -9,7 +9,7 @@ from PIL import Image
 
 from keras_ssl.evaluation.likelihood import mean_and_error
 
-CODECS = {"PNG": {"optimize": True}, "WEBP": {"lossless": True, "quality": 100, "method": 6}}
+CODECS = {"PNG": {"optimize": True}, "WEBP": {"lossless": True}}
 
 
 def independent_pixels(train: Any, test: Any) -> tuple[float, float]:
