@@ -19,7 +19,7 @@ from absl import app, flags
 from benchmarks import results
 
 SIZE, BATCH = 32, 128
-RUNS = (("SimCLR", 1000, 40), ("SimCLR", 5000, 10), ("BYOL", 5000, 10))  # method, images, epochs
+RUNS = (("SimCLR", 1000, 20), ("SimCLR", 5000, 5), ("BYOL", 1000, 20))  # method, images, epochs
 HEAD = [
     "method",
     "images",
@@ -95,7 +95,7 @@ def main(arguments):
             f"python -m benchmarks.continued {' '.join(sys.argv[1:])}",
             {},
             seed=0,
-            epochs="40 (1,000 images), 10 (5,000)",
+            epochs="20 (1,000 images), 5 (5,000)",
             table=table,
             commit=commit,
         )
