@@ -22,7 +22,8 @@ class ShortRun:
 
     Attributes:
         below: runs of fewer optimizer steps than this are short. The methods' 10,000 is a choice:
-            only runs of some hundred steps were compared.
+            compared were 190 and 760 steps, where Adam is ahead (`benchmarks/RESULTS.md`, "The
+            paper's optimizer or Adam").
         learning_rate: Adam's peak, for any batch size.
     """
 
