@@ -63,7 +63,7 @@ RECIPE = _runner.Recipe(
     },
     networks=networks,
     source=few_labels,
-    smoke={"share": 0.5},
+    smoke={"share": 1.0},
 )
 
 
