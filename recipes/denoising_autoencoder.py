@@ -5,8 +5,7 @@ r"""Denoising autoencoder (Vincent et al. 2008, https://doi.org/10.1145/1390156.
     python -m recipes.denoising_autoencoder --preset=imagenet --data_dir=path/to/tfds --out=runs/3
 
 `--set=corruption=gaussian` or `salt_and_pepper` for the other kinds.
-What to expect: the row of `benchmarks/RESULTS.md` for `cifar10_small`. The other presets need GPUs
-and have not been run.
+No preset has been run.
 
 Departures from the paper: convolutional networks on colour photographs; the paper does not train on
 these data, so the settings are ours.
