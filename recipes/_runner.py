@@ -83,6 +83,17 @@ _JUDGED = 10_000  # most images that generative methods are judged on
 RESNETS = ("resnet18", "resnet34", "resnet50")
 IMAGENET = {"data": "imagenet2012", "image_size": 224, "backbone": "resnet50"}
 
+# Methods that reconstruct: papers do not train them on these data, so the settings are ours.
+CIFAR_IMAGES = {"batch_size": 128, "epochs": 100, "warmup_epochs": 1}
+IMAGENET_IMAGES = {
+    "data": "imagenet2012",
+    "image_size": 64,
+    "batch_size": 128,
+    "epochs": 50,
+    "warmup_epochs": 1,
+    "options": {"latent_dim": 256},
+}
+
 SMOKE = {
     "data": "shapes",
     "backbone": "small_conv",
@@ -341,7 +352,7 @@ def _generative(model, source, test, config):
         return {}
     judged, kind = (test, "test") if test is not None else (source, "training")
     images, _ = judged.arrays((config.image_size, config.image_size), limit=_JUDGED)
-    found = figures.generative_figures(model, images)
+    found = figures.generative_figures(model, images, figures.code_lengths(model, images))
     return {f"{name}, {len(images)} {kind} images": value for name, value in found.items()}
 
 

@@ -96,7 +96,7 @@ def measure(config, folder, data_dir):
         record = {"nats": bound.nats, "limit": bound.limit}
         write_atomically(shared, json.dumps(record) + "\n")
     bound = json.loads(shared.read_text())
-    figures = json.loads((folder / "result.json").read_text())["figures"]
+    figures = _runner.figures_of(folder)
     accuracies = [
         float(figures.get(f"{kind}, trained encoder", "nan")) for kind in ("kNN", "linear probe")
     ]

@@ -22,7 +22,6 @@ images differ in size); sizes of the distortions are ours.
 
 import dataclasses
 import itertools
-import json
 import pathlib
 
 from matplotlib.figure import Figure
@@ -103,7 +102,7 @@ def study(config, out, data_dir=None):
             _runner.run(RECIPE, pair, folder, data_dir, random=False, monitor=False)
             precisions.clear_session()
         folders.append(folder)
-        figures = json.loads((folder / "result.json").read_text())["figures"]
+        figures = _runner.figures_of(folder)
         found[first, second] = float(figures["linear probe, trained encoder"])
     table = [[found.get((a, b), found.get((b, a))) for b in names] for a in names]
     rows = [["first, second", *names], *([n, *row] for n, row in zip(names, table))]

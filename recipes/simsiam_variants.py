@@ -28,7 +28,6 @@ is still its random start.
 
 import csv
 import dataclasses
-import json
 import pathlib
 
 import keras
@@ -239,7 +238,7 @@ def study(config, out, data_dir=None):
 
 def _row(folder):
     """What a finished run is told by: accuracies, figures of its last epoch, the verdict."""
-    figures = json.loads((folder / "result.json").read_text())["figures"]
+    figures = _runner.figures_of(folder)
     with open(folder / "metrics.csv", newline="") as file:
         last = list(csv.DictReader(file))[-1]
     row = {kind: figures[f"{kind}, trained encoder"] for kind in ("kNN", "linear probe")}

@@ -17,22 +17,15 @@ likelihood; neither paper trains on these data, so the settings are the communit
 
 from keras_ssl import VAE
 from recipes import _runner
-from recipes._runner import SHAPES, SMALL, Config
+from recipes._runner import CIFAR_IMAGES, IMAGENET_IMAGES, SHAPES, SMALL, Config
 
 RECIPE = _runner.Recipe(
     VAE,
     {
         "shapes": Config(**SHAPES),
         "cifar10_small": Config(**SMALL),
-        "cifar10": Config(batch_size=128, epochs=100, warmup_epochs=1),
-        "imagenet": Config(
-            data="imagenet2012",
-            image_size=64,
-            batch_size=128,
-            epochs=50,
-            warmup_epochs=1,
-            options={"latent_dim": 256},
-        ),
+        "cifar10": Config(**CIFAR_IMAGES),
+        "imagenet": Config(**IMAGENET_IMAGES),
     },
 )
 

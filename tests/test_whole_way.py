@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import pathlib
 import subprocess
 import sys
 
@@ -42,14 +43,14 @@ def test_pretrain_evaluate_embed_export_and_load_elsewhere(real_data, tmp_path, 
         "pretrain --method=simclr --data=cifar.npz --backbone=small_conv --batch_size=128 "
         f"--epochs={EPOCHS} --out=runs/whole"
     )
-    rows = list(csv.DictReader(open("runs/whole/metrics.csv")))
+    rows = list(csv.DictReader(pathlib.Path("runs/whole/metrics.csv").read_text().splitlines()))
     assert float(rows[-1]["knn"]) > float(rows[0]["knn"]) + 0.05
 
     keras_ssl_(
         "evaluate runs/whole --data=cifar.npz --protocols=knn,linear,lowshot,finetune --draws=2 "
         "--out=card.json"
     )
-    scores = json.load(open("card.json"))["scores"]
+    scores = json.loads(pathlib.Path("card.json").read_text())["scores"]
     assert scores["linear"]["encoder"] > scores["linear"]["random"] + 0.04
     few, more = scores["lowshot"]["1%"], scores["lowshot"]["10%"]
     assert few["fine-tuned"]["images"] == 100 and more["fine-tuned"]["images"] == 1000

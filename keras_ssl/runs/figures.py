@@ -10,7 +10,12 @@ _PICTURES, _LINES, _STEPS = 24, 6, 8
 _SIGNS = {"exact": "", "bound": "\u2264 ", "estimate": "\u2248 "}  # of bits, which -log p gives
 
 
-def table(model, rows, images, described):
+def code_lengths(model, images):
+    """`evaluation.code_lengths` of images; None where the method has no likelihood."""
+    return evaluation.code_lengths(model.log_prob, images) if model.can("log_prob") else None
+
+
+def table(model, rows, images, described, lengths):
     """The figures of the run as text by name.
 
     Args:
@@ -18,6 +23,7 @@ def table(model, rows, images, described):
         rows: metrics by epoch, epoch 0 being the untrained network.
         images: those that generative figures are measured on.
         described: what to call these images.
+        lengths: their `code_lengths`.
 
     Returns:
         dict.
@@ -26,7 +32,7 @@ def table(model, rows, images, described):
     if "knn" in rows[0] and len(rows) > 1:
         lines["kNN accuracy, random encoder"] = f"{rows[0]['knn']:.3f}"
         lines["kNN accuracy, trained encoder"] = f"{rows[-1]['knn']:.3f}"
-    generative = generative_figures(model, images)
+    generative = generative_figures(model, images, lengths)
     return lines | {f"{name}, {described}": value for name, value in generative.items()}
 
 
@@ -35,15 +41,15 @@ def is_generative(model):
     return model.can("log_prob") or model.can("reconstruct")
 
 
-def generative_figures(model, images):
+def generative_figures(model, images, lengths):
     """Code length and reconstruction error of `images` as text by name, where the method has them.
 
-    See `evaluation.bits_per_dim` (with its standard error; the sign before it tells an upper bound
-    or an estimate) and `evaluation.reconstruction_ratio`.
+    `lengths` are their `code_lengths`. Bits per dimension are told with their standard error; the
+    sign before them tells an upper bound or an estimate. See `evaluation.reconstruction_ratio`.
     """
     figures = {}
-    if model.can("log_prob"):
-        mean, error = evaluation.bits_per_dim(model.log_prob, images)
+    if lengths is not None:
+        mean, error = evaluation.mean_and_error(lengths)
         sign = _SIGNS.get(model.likelihood_kind, "")
         figures["bits per dimension"] = f"{sign}{mean:.3f} ± {error:.3f}"
     if model.can("reconstruct"):
@@ -53,10 +59,8 @@ def generative_figures(model, images):
 
 
 def pictures(model, images):
-    """What the report shows of a generative method: images it makes, and its code lengths."""
+    """What the report shows of a generative method: images that it makes."""
     made = {}
-    if model.can("log_prob"):
-        made["code_lengths"] = evaluation.code_lengths(model.log_prob, images)
     if model.can("interpolate") and len(images) >= 2 * _LINES:
         ends = to_unit_range(images[: 2 * _LINES])
         line = keras.ops.convert_to_numpy(model.interpolate(ends[::2], ends[1::2], _STEPS))

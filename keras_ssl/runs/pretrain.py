@@ -401,7 +401,8 @@ def _finish(model, folder, source, settings, watchers, probe):
     save_backbone(model.backbone, folder.path / BACKBONE)
     verdict = next((w.verdict for w in watchers if isinstance(w, CollapseMonitor)), None)
     judged, described = probe.judged
-    table = figures.table(model, folder.rows, judged, described) | _skipped(source)
+    lengths = figures.code_lengths(model, judged)
+    table = figures.table(model, folder.rows, judged, described, lengths) | _skipped(source)
     table |= _worse(folder.rows)
     report.write_report(
         folder.report,
@@ -410,6 +411,7 @@ def _finish(model, folder, source, settings, watchers, probe):
         metrics=folder.rows,
         views=probe.view_rows,
         **figures.pictures(model, judged),
+        code_lengths=lengths,
         images=probe.images,
         features=evaluation.extract(model.encode, probe.images),
         untrained_features=probe.untrained,
