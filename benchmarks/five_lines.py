@@ -43,13 +43,14 @@ def gain(name, source, test, epochs=10, seed=0, optimizer="auto", rate=None, **o
     import keras
 
     import keras_ssl
-    from keras_ssl.methods.create import find, keeps_images
+    from keras_ssl.methods.create import brings_network, find, keeps_images
 
     keras.utils.set_random_seed(seed)
     cls = find(name)
     if keeps_images(cls):
         options["num_images"] = source.size
-    model = keras_ssl.create(name, source.image_shape, "small_conv", **options)
+    network = None if brings_network(cls) else "small_conv"
+    model = keras_ssl.create(name, source.image_shape, network, **options)
     if rate:
         model.short_run = dataclasses.replace(model.short_run, learning_rate=rate)
     steps = epochs * (source.size // BATCH)

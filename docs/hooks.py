@@ -87,12 +87,13 @@ def _method(method, records):
 
 
 def _python(method, name):
-    from keras_ssl.methods.create import needed
+    from keras_ssl.methods.create import brings_network, needed
 
+    network = "" if brings_network(method) else ', backbone="resnet18"'
     wanted = "".join(f', {argument}="..."' for argument in needed(method))
     return (
         "```python\nimport keras_ssl\n\n"
-        f'model = keras_ssl.create("{name}", input_shape=(32, 32, 3), backbone="resnet18"{wanted})'
+        f'model = keras_ssl.create("{name}", input_shape=(32, 32, 3){network}{wanted})'
         '\nmodel.fit("path/to/images", epochs=100)\nmodel.export_encoder("encoder")\n```\n'
     )
 

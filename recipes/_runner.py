@@ -48,7 +48,7 @@ class Config:
         data: as `keras_ssl.data.load` takes it.
         images: of the training split; 0 for all.
         image_size: pixels a side of the views.
-        backbone: name of a backbone.
+        backbone: name of a backbone; None for methods that bring their own network.
         batch_size: images in the global batch.
         epochs: passes over the images.
         optimizer: "adam", with a warm-up and a cosine to zero; by default the method's own.
@@ -63,7 +63,7 @@ class Config:
     data: str = "cifar10"
     images: int = 0
     image_size: int = 32
-    backbone: str = "resnet18"
+    backbone: str | None = "resnet18"
     batch_size: int = 256
     epochs: int = 200
     optimizer: str | None = None
@@ -137,12 +137,13 @@ class Recipe:
 
     def make_model(self, config, num_images, **options):
         """The method, compiled with the optimizer of `config`."""
-        backbone = self.backbone(config) if self.backbone else self._backbone(config)
+        shape = (config.image_size, config.image_size, 3)
+        backbone = self.backbone(config) if self.backbone else self._backbone(config, shape)
         networks = self.networks(config, backbone) if self.networks else {}
         if methods.keeps_images(self.method):
             options["num_images"] = num_images
         options = {**networks, **config.options, **options}
-        model = methods.create(self.method, backbone.image_shape, backbone, **options)
+        model = methods.create(self.method, shape, backbone, **options)
         steps = num_images // config.batch_size
         model.compile(
             (self.optimizer and self.optimizer(config, model, steps))
@@ -150,8 +151,9 @@ class Recipe:
         )
         return model
 
-    def _backbone(self, config):
-        shape = (config.image_size, config.image_size, 3)
+    def _backbone(self, config, shape):
+        if config.backbone is None:
+            return None
         if config.backbone in self.zero_init_residual:
             return getattr(backbones, config.backbone)(shape, zero_init_residual=True)
         return backbones.get(config.backbone, shape)
@@ -219,6 +221,8 @@ def configure(recipe, preset, changes=(), smoke=False):
             values[name] = _read(name, text, fields[name])
         else:
             options[name] = _literal(text)
+    if methods.brings_network(recipe.method):
+        values["backbone"] = None
     return dataclasses.replace(config, **{"options": options, **values})
 
 
@@ -326,7 +330,7 @@ def _write_record(out, kind, title, commit, config, facts):
 
 def _title(config):
     images = f"{config.images} images of " if config.images else ""
-    return f"{images}{config.data}, {config.backbone} at {config.image_size} px"
+    return f"{images}{config.data}, {config.backbone or 'own network'} at {config.image_size} px"
 
 
 def _module():

@@ -9,6 +9,8 @@ from typing import Any
 
 from keras import ops
 
+from keras_ssl.ops import grey_values
+
 _LOWEST_LOG_SCALE = -7.0  # of a logistic on [-1, 1]: a grey value then has 97 % of the mass
 
 
@@ -114,7 +116,7 @@ def discretized_logistic(images: Any, mean: Any, log_scale: Any) -> Any:
     x, m, log_s = _float32(images, mean, log_scale)
     # The difference of two sigmoids underflows far from the mean; its logarithm, written with
     # softplus, does not.
-    grey = ops.round(255.0 * x)
+    grey = grey_values(x)
     inverse_scale = ops.exp(-ops.maximum(log_s, _LOWEST_LOG_SCALE))
     centred = 2.0 / 255.0 * grey - 1.0 - m
     upper = (centred + 1.0 / 255.0) * inverse_scale

@@ -192,6 +192,11 @@ def arguments(method):
     return [name for name in parameters if name not in ("self", "kwargs")]
 
 
+def brings_network(method):
+    """Whether the method makes its own network, from the shape of the images, and takes none."""
+    return "input_shape" in arguments(method) and "backbone" not in arguments(method)
+
+
 def keeps_images(method):
     """Whether the method always keeps state of each image, and must know how many there are."""
     argument = inspect.signature(method.__init__).parameters.get("num_images")

@@ -17,7 +17,7 @@ from keras_ssl.backbones.flat import flat_dim, flat_features
 from keras_ssl.engine import SSLModel
 from keras_ssl.layers import heads
 from keras_ssl.layers.decoders import conv_decoder
-from keras_ssl.ops import decode_lines, to_unit_range
+from keras_ssl.ops import decode_lines, dequantized, to_unit_range
 
 _MAPS = {"bernoulli": 1, "gaussian": 1, "discretized_logistic": 2}  # of the decoder, a channel
 _LOG_VARIANCE_LIMIT = 10.0
@@ -213,7 +213,7 @@ class VAE(SSLModel):
         if self.likelihood == "discretized_logistic":
             return losses.discretized_logistic(images, *ops.split(maps, 2, axis=-1))
         # Uniform dequantisation: the density of y bounds the probability of the 8-bit value k.
-        pixels = (ops.round(255.0 * images) + pixel_noise) / 256.0
+        pixels = dequantized(images, pixel_noise)
         log_scale = ops.maximum(self.log_scale, _LOWEST_LOG_SCALE)
         nats = losses.gaussian(pixels, (maps + 1.0) / 2.0, log_scale)
         return nats + math.prod(self.image_shape) * math.log(256.0)

@@ -21,6 +21,28 @@ def is_small(size: Sequence[int | None]) -> bool:
     return None not in size[:2] and min(size[:2]) < SMALL
 
 
+def grey_values(images: Any) -> Any:
+    """The 8-bit values 0, 1, ..., 255 of images in [0, 1], as float32.
+
+    Rounded, never cut off: 255 * (k / 255) is a little less than k for many k.
+    """
+    return ops.round(255.0 * ops.cast(images, "float32"))
+
+
+def dequantized(images: Any, noise: Any) -> Any:
+    """Images with uniform noise on their 8-bit values, y = (k + u) / 256, in [0, 1].
+
+    For a density p of y and D dimensions, -log P(k) <= E_u[-log p(y)] + D log 256 (Theis et al.
+    2016, https://arxiv.org/abs/1511.01844, section 3.1): the one way from a density to a code
+    length of 8-bit images.
+
+    Args:
+        images: `(B, ...)`, float in [0, 1].
+        noise: u, uniform in [0, 1), of the same shape.
+    """
+    return (grey_values(images) + noise) / 256.0
+
+
 def to_unit_range(images: Any) -> Any:
     """Bring images to floating point in [0, 1].
 

@@ -206,7 +206,7 @@ def pretrain(
         "method": method if isinstance(method, str) else cls.__name__,
         "method_options": options,
         "data": source.name,
-        "backbone": network if isinstance(network, str) else network.name,
+        "backbone": None if methods.brings_network(cls) else getattr(network, "name", network),
         "image_size": size,
         "seed": seed,
         "precision": precision,
