@@ -22,6 +22,7 @@ from keras_ssl.losses.distillation import (
 from keras_ssl.losses.likelihood import (
     bernoulli,
     discretized_logistic,
+    discretized_logistic_mixture,
     gaussian,
     kl_standard_normal,
     squared_error,
@@ -42,6 +43,7 @@ __all__ = [
     "code_cross_entropy",
     "decoupled_contrastive",
     "discretized_logistic",
+    "discretized_logistic_mixture",
     "discriminator_loss",
     "feature_mse",
     "gaussian",

@@ -1,0 +1,110 @@
+"""Weight normalisation with a start that the data decide.
+
+    W = g v / |v|,    y = x * W + b,
+
+one gain g and one bias b an output channel, |v| over all other axes of the kernel. Within
+`starting()` a layer first sets g and b so that its outputs on the images at hand have mean 0 and
+standard deviation `initial_scale`; layers do so in the order in which a network calls them.
+
+Salimans and Kingma 2016, https://arxiv.org/abs/1602.07868, sections 2 and 3. Departures from the
+authors' code: the first pass is one in inference mode, without dropout.
+"""
+
+import contextlib
+import contextvars
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+from keras import ops
+
+_STARTING = contextvars.ContextVar("starting", default=False)
+_EPSILON = 1e-10
+_KERNEL_STDDEV = 0.05
+
+
+@contextlib.contextmanager
+def starting() -> Iterator[None]:
+    """Within it, layers with weight normalisation set gain and bias by what they are called on.
+
+    Call the network once, eagerly: values are assigned to variables.
+    """
+    token = _STARTING.set(True)
+    try:
+        yield
+    finally:
+        _STARTING.reset(token)
+
+
+def add_weights(layer: keras.Layer, shape: tuple, axis: int = -1) -> None:
+    """Give `layer` v of `shape`, whose outputs lie on `axis`, g and b."""
+    initializer = keras.initializers.RandomNormal(stddev=_KERNEL_STDDEV)
+    layer.kernel = layer.add_weight(shape=shape, initializer=initializer, name="kernel")
+    layer.gain = layer.add_weight(shape=(shape[axis],), initializer="ones", name="gain")
+    layer.bias = layer.add_weight(shape=(shape[axis],), initializer="zeros", name="bias")
+
+
+def normalized(kernel: Any, axis: int = -1) -> Any:
+    """v / |v|, float32, the norm being that of each slice along `axis`."""
+    kernel = ops.cast(kernel, "float32")
+    others = [i for i in range(len(kernel.shape)) if i != axis % len(kernel.shape)]
+    return kernel * ops.rsqrt(ops.sum(ops.square(kernel), axis=others, keepdims=True) + _EPSILON)
+
+
+def start(layer: keras.Layer, apply: Callable[[Any], Any], initial_scale: float) -> None:
+    """Within `starting()`, set gain and bias of `layer`; else nothing.
+
+    Args:
+        layer: with the weights of `add_weights`.
+        apply: function of a float32 kernel to what the layer's input gives with it, channels last.
+        initial_scale: standard deviation that the outputs shall have.
+    """
+    if not _STARTING.get():
+        return
+    outputs = ops.cast(apply(normalized(layer.kernel, layer.output_axis)), "float32")
+    mean, variance = ops.moments(outputs, axes=list(range(len(outputs.shape) - 1)))
+    gain = initial_scale * ops.rsqrt(variance + _EPSILON)
+    layer.gain.assign(gain)
+    layer.bias.assign(-mean * gain)
+
+
+@keras.saving.register_keras_serializable("keras_ssl")
+class WeightNormDense(keras.layers.Layer):
+    """A linear map of the last axis with weight normalisation, for inputs of any rank.
+
+    Args:
+        units: width of the output.
+        initial_scale: standard deviation of the outputs after the start.
+        **kwargs: as `keras.layers.Layer`.
+    """
+
+    output_axis = -1
+
+    def __init__(self, units: int, initial_scale: float = 1.0, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.units, self.initial_scale = units, initial_scale
+
+    def build(self, input_shape: tuple) -> None:
+        """Make v `(inputs, units)`, g and b."""
+        add_weights(self, (input_shape[-1], self.units))
+        self.built = True
+
+    def call(self, inputs: Any) -> Any:
+        """`(..., inputs)` to `(..., units)`."""
+        start(self, lambda kernel: ops.matmul(inputs, kernel), self.initial_scale)
+        kernel = normalized(self.kernel) * ops.cast(self.gain, "float32")
+        return ops.matmul(inputs, ops.cast(kernel, inputs.dtype)) + ops.cast(
+            self.bias, inputs.dtype
+        )
+
+    def compute_output_shape(self, input_shape: tuple) -> tuple:
+        """`(..., units)`."""
+        return (*input_shape[:-1], self.units)
+
+    def get_config(self) -> dict:
+        """The constructor's arguments."""
+        return {
+            **super().get_config(),
+            "units": self.units,
+            "initial_scale": self.initial_scale,
+        }
