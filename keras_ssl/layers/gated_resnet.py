@@ -34,8 +34,8 @@ class GatedResidualBlock(keras.layers.Layer):
         salt: as of `KeyedDropout`.
         **kwargs: as `keras.layers.Layer`.
 
-    The block keeps two inputs of its convolutions for what follows: x and c. A pair of them, called
-    `above` or `left`, is what the functions that draw images pass around.
+    Functions that draw images pass around what the two convolutions of a block take, E(x) and E(c):
+    a pair, of the row above or the pixel to the left, each with 2 F channels.
     """
 
     def __init__(
@@ -79,20 +79,22 @@ class GatedResidualBlock(keras.layers.Layer):
         Args:
             x: row of the input.
             a: row of the auxiliary input, or None.
-            above: x and c of the row above; zeros above the image.
+            above: E(x) and E(c) of the row above; zeros above the image.
 
         Returns:
-            The row, and x and c of it.
+            The row, and E(x) and E(c) of it.
         """
-        rows = ops.stack([above[0], x], axis=1)
-        c = self._add_auxiliary(self.conv_in.row(concat_elu(rows)), a)
-        rows = ops.stack([above[1], c], axis=1)
-        return x + _gated(self.conv_out.row(concat_elu(rows))), (x, c)
+        first = concat_elu(x)
+        c = self._add_auxiliary(self.conv_in.row(ops.stack([above[0], first], axis=1)), a)
+        second = concat_elu(c)
+        outputs = self.conv_out.row(ops.stack([above[1], second], axis=1))
+        return x + _gated(outputs), (first, second)
 
     def above(self, above: tuple) -> tuple:
         """What the row above adds to the convolutions of a "down_right" block, all columns."""
-        rows = (concat_elu(row)[:, None] for row in above)
-        return tuple(conv.above(row) for conv, row in zip((self.conv_in, self.conv_out), rows))
+        return tuple(
+            conv.above(row[:, None]) for conv, row in zip((self.conv_in, self.conv_out), above)
+        )
 
     def here(self, x: Any, a: Any, left: tuple, above: tuple) -> tuple:
         """The output of a "down_right" block at one pixel, `(B, F)`.
@@ -100,16 +102,17 @@ class GatedResidualBlock(keras.layers.Layer):
         Args:
             x: the input there.
             a: the auxiliary input there, or None.
-            left: x and c of the pixel to the left; zeros beside the image.
+            left: E(x) and E(c) of the pixel to the left; zeros beside the image.
             above: what the method `above` gives, of this column.
 
         Returns:
-            The output, and x and c of the pixel.
+            The output, and E(x) and E(c) of the pixel.
         """
-        taps = concat_elu(ops.stack([left[0], x], axis=1))
-        c = self._add_auxiliary(above[0] + self.conv_in.here(taps), a)
-        taps = concat_elu(ops.stack([left[1], c], axis=1))
-        return x + _gated(above[1] + self.conv_out.here(taps)), (x, c)
+        first = concat_elu(x)
+        c = self._add_auxiliary(above[0] + self.conv_in.here(left[0], first), a)
+        second = concat_elu(c)
+        outputs = above[1] + self.conv_out.here(left[1], second)
+        return x + _gated(outputs), (first, second)
 
     def compute_output_shape(self, input_shape: Any) -> tuple:
         """That of x."""

@@ -19,6 +19,7 @@ import numpy as np
 from keras import ops
 
 from keras_ssl.layers import weight_norm
+from keras_ssl.layers.fixed_kernels import kernel_of
 
 KINDS = ("A", "B")
 
@@ -107,7 +108,7 @@ class MaskedConv2D(keras.layers.Layer):
         """Maps `(B, H, W, inputs)` to `(B, H, W, filters)`."""
         top, left, right = self.rows_above, self.columns_left, self._right()
         padded = ops.pad(inputs, ((0, 0), (top, 0), (left, right), (0, 0)))
-        return self._biased(ops.conv(padded, self._kernel(), padding="valid"))
+        return self._biased(ops.conv(padded, kernel_of(self), padding="valid"))
 
     def above(self, rows: Any) -> Any:
         """What the rows above add to a row, with the bias.
@@ -122,7 +123,7 @@ class MaskedConv2D(keras.layers.Layer):
             zeros = ops.zeros((ops.shape(rows)[0], rows.shape[2], self.filters), rows.dtype)
             return self._biased(zeros)
         padded = ops.pad(rows, ((0, 0), (0, 0), (self.columns_left, self._right()), (0, 0)))
-        return self._biased(ops.conv(padded, self._kernel()[:-1], padding="valid")[:, 0])
+        return self._biased(ops.conv(padded, kernel_of(self)[:-1], padding="valid")[:, 0])
 
     def here(self, pixel: Any, left: Any) -> Any:
         """What the row itself adds to a pixel.
@@ -134,8 +135,13 @@ class MaskedConv2D(keras.layers.Layer):
         Returns:
             `(B, filters)`.
         """
-        taps = ops.concatenate([left, pixel[:, None]], axis=1)
-        return _matmul_taps(taps, self._kernel()[-1, : self.columns_left + 1])
+        taps = (*(left[:, i] for i in range(self.columns_left)), pixel)
+        return _under(taps, kernel_of(self)[-1, : self.columns_left + 1])
+
+    def make_kernel(self) -> Any:
+        """The masked kernel, in the layer's compute dtype."""
+        kernel = ops.cast(self.kernel, self.compute_dtype)
+        return kernel * ops.convert_to_tensor(self.mask, dtype=self.compute_dtype)
 
     def before_row(self, rows: Any, vertical: Any) -> tuple:
         """As `MaskedResidualBlock.before_row`."""
@@ -164,10 +170,6 @@ class MaskedConv2D(keras.layers.Layer):
 
     def _right(self) -> int:
         return self.columns_left if self.rows_above else 0
-
-    def _kernel(self) -> Any:
-        kernel = ops.cast(self.kernel, self.compute_dtype)
-        return kernel * ops.convert_to_tensor(self.mask, dtype=self.compute_dtype)
 
     def _biased(self, outputs: Any) -> Any:
         return outputs if self.bias is None else outputs + ops.cast(self.bias, outputs.dtype)
@@ -448,7 +450,7 @@ class ShiftedConv2D(keras.layers.Layer):
         if self.weight_norm:
             x = ops.cast(padded, "float32")
             weight_norm.start(self, lambda kernel: self._conv(x, kernel), self.initial_scale)
-        return self._biased(self._conv(padded, self._kernel()))
+        return self._biased(self._conv(padded, kernel_of(self)))
 
     def row(self, rows: Any) -> Any:
         """A row of the output.
@@ -461,7 +463,7 @@ class ShiftedConv2D(keras.layers.Layer):
             `(B, W / strides, filters)`.
         """
         padded = self._columns(rows, rows.shape[2])
-        return self._biased(self._conv(padded, self._kernel())[:, 0])
+        return self._biased(self._conv(padded, kernel_of(self))[:, 0])
 
     def above(self, rows: Any) -> Any:
         """What the rows above add to a row of a "down_right" convolution, with the bias.
@@ -473,18 +475,25 @@ class ShiftedConv2D(keras.layers.Layer):
             `(B, W / strides, filters)`.
         """
         padded = self._columns(rows, rows.shape[2])
-        return self._biased(self._conv(padded, self._kernel()[:-1])[:, 0])
+        return self._biased(self._conv(padded, kernel_of(self)[:-1])[:, 0])
 
-    def here(self, taps: Any) -> Any:
+    def here(self, *taps: Any) -> Any:
         """What the row itself adds to a pixel of a "down_right" convolution.
 
         Args:
-            taps: inputs under the kernel's last row, `(B, width of the kernel, inputs)`.
+            *taps: inputs under the kernel's last row from left to right, each `(B, inputs)`.
 
         Returns:
             `(B, filters)`.
         """
-        return _matmul_taps(taps, self._kernel()[-1])
+        return _under(taps, kernel_of(self)[-1])
+
+    def make_kernel(self) -> Any:
+        """The kernel, normalised if it is to be, in the layer's compute dtype."""
+        kernel = self.kernel
+        if self.weight_norm:
+            kernel = weight_norm.normalized(kernel) * self.gain
+        return ops.cast(kernel, self.compute_dtype)
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:
         """(B, H / strides, W / strides, filters)."""
@@ -509,12 +518,6 @@ class ShiftedConv2D(keras.layers.Layer):
         shift = self.shift[1]
         kept = x[:, :, : width - shift] if shift else x
         return ops.pad(kept, ((0, 0), (0, 0), (columns + shift, 0), (0, 0)))
-
-    def _kernel(self) -> Any:
-        kernel = self.kernel
-        if self.weight_norm:
-            kernel = weight_norm.normalized(kernel) * ops.cast(self.gain, "float32")
-        return ops.cast(kernel, self.compute_dtype)
 
     def _biased(self, outputs: Any) -> Any:
         return outputs + ops.cast(self.bias, outputs.dtype)
@@ -574,10 +577,13 @@ class ShiftedConv2DTranspose(keras.layers.Layer):
             lambda kernel: self._conv(ops.cast(inputs, "float32"), kernel),
             self.initial_scale,
         )
-        kernel = weight_norm.normalized(self.kernel, self.output_axis)
-        kernel = kernel * ops.cast(self.gain, "float32")[:, None]
-        outputs = self._conv(inputs, ops.cast(kernel, inputs.dtype))
+        outputs = self._conv(inputs, kernel_of(self))
         return outputs + ops.cast(self.bias, outputs.dtype)
+
+    def make_kernel(self) -> Any:
+        """The normalised kernel, in the layer's compute dtype."""
+        kernel = weight_norm.normalized(self.kernel, self.output_axis)
+        return ops.cast(kernel * ops.expand_dims(self.gain, -1), self.compute_dtype)
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:
         """(B, 2 h, 2 w, filters)."""
@@ -603,11 +609,11 @@ def gate(x: Any) -> Any:
     return ops.tanh(f) * ops.sigmoid(g)
 
 
-def _matmul_taps(taps: Any, kernel: Any) -> Any:
-    """`(B, n, C)` under a kernel `(n, C, F)`: `(B, F)`."""
+def _under(taps: Sequence[Any], kernel: Any) -> Any:
+    """n inputs `(B, C)` under a kernel `(n, C, F)`: `(B, F)`."""
     count, channels, filters = kernel.shape
-    flat = ops.reshape(taps, (-1, count * channels))
-    return ops.matmul(flat, ops.reshape(kernel, (count * channels, filters)))
+    taps = taps[0] if count == 1 else ops.concatenate(taps, axis=-1)
+    return ops.matmul(taps, ops.reshape(kernel, (count * channels, filters)))
 
 
 def _at_pixel(layer: keras.Layer, x: Any) -> Any:

@@ -18,6 +18,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_ssl.layers.fixed_kernels import kernel_of
+
 _STARTING = contextvars.ContextVar("starting", default=False)
 _EPSILON = 1e-10
 _KERNEL_STDDEV = 0.05
@@ -38,10 +40,15 @@ def starting() -> Iterator[None]:
 
 def add_weights(layer: keras.Layer, shape: tuple, axis: int = -1) -> None:
     """Give `layer` v of `shape`, whose outputs lie on `axis`, g and b."""
-    initializer = keras.initializers.RandomNormal(stddev=_KERNEL_STDDEV)
-    layer.kernel = layer.add_weight(shape=shape, initializer=initializer, name="kernel")
-    layer.gain = layer.add_weight(shape=(shape[axis],), initializer="ones", name="gain")
-    layer.bias = layer.add_weight(shape=(shape[axis],), initializer="zeros", name="bias")
+    # Without Keras' casts: kernels are normalised in float32 under every policy.
+    makers = {
+        "kernel": (shape, keras.initializers.RandomNormal(stddev=_KERNEL_STDDEV)),
+        "gain": ((shape[axis],), "ones"),
+        "bias": ((shape[axis],), "zeros"),
+    }
+    for name, (size, initializer) in makers.items():
+        weight = layer.add_weight(shape=size, initializer=initializer, autocast=False, name=name)
+        setattr(layer, name, weight)
 
 
 def normalized(kernel: Any, axis: int = -1) -> Any:
@@ -91,11 +98,13 @@ class WeightNormDense(keras.layers.Layer):
 
     def call(self, inputs: Any) -> Any:
         """`(..., inputs)` to `(..., units)`."""
-        start(self, lambda kernel: ops.matmul(inputs, kernel), self.initial_scale)
-        kernel = normalized(self.kernel) * ops.cast(self.gain, "float32")
-        return ops.matmul(inputs, ops.cast(kernel, inputs.dtype)) + ops.cast(
-            self.bias, inputs.dtype
-        )
+        x = ops.cast(inputs, "float32")
+        start(self, lambda kernel: ops.matmul(x, kernel), self.initial_scale)
+        return ops.matmul(inputs, kernel_of(self)) + ops.cast(self.bias, inputs.dtype)
+
+    def make_kernel(self) -> Any:
+        """W, in the layer's compute dtype."""
+        return ops.cast(normalized(self.kernel) * self.gain, self.compute_dtype)
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:
         """`(..., units)`."""

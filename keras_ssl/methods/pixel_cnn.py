@@ -13,6 +13,7 @@ from keras_ssl import distribute, optimizers, views
 from keras_ssl.backbones import Backbone
 from keras_ssl.backbones.backbone import check_image_shape
 from keras_ssl.engine import SSLModel
+from keras_ssl.layers.fixed_kernels import fixed_kernels
 from keras_ssl.layers.masked_conv import GatedMaskedConv, MaskedConv2D, MaskedResidualBlock
 from keras_ssl.methods import raster
 from keras_ssl.ops import grey_values, to_unit_range
@@ -149,31 +150,8 @@ class PixelCNN(SSLModel):
             keep: bool `(1,)`, whether it is.
             noise: `(B, 1, W, C)`, uniform in [0, 1).
         """
-        stack, sides, entering, vertical = self._stack(), [], [], None
-        for layer, rows in zip(stack, state):
-            side, vertical, row = layer.before_row(rows, vertical)
-            sides.append(side)
-            entering.append(row)
-        columns = [ops.swapaxes(x, 0, 1) for x in (*sides, known[:, 0], noise[:, 0])]
-
-        def column(left, at):
-            *side, given, u = at
-            pixel, taken = self._draw(left[:-1], side, ops.where(keep[0], given, -1.0), u)
-            new = [ops.concatenate([old[:, 1:], x[:, None]], 1) for old, x in zip(left, taken)]
-            return [*new, pixel], [*new, pixel]
-
-        count = known.shape[0]
-        left = [
-            ops.zeros((count, layer.columns_left, channels), layer.compute_dtype)
-            for layer, channels in zip(stack, self._kept_channels())
-        ]
-        _, found = ops.scan(column, [*left, ops.zeros_like(known[:, 0, 0])], columns)
-        *taken, pixels = found
-        state = [
-            ops.concatenate([rows, _row(x) if row is None else row[:, None]], axis=1)[:, 1:]
-            for rows, row, x in zip(state, entering, taken)
-        ]
-        return state, ops.swapaxes(pixels, 0, 1)[:, None]
+        with fixed_kernels(self.network):
+            return self._draw_row(state, known[:, 0], keep[0], noise[:, 0])
 
     def draw_pixel(self, images, row, column, noise):
         """Images with the pixel at (row, column) drawn, by a forward pass for each colour."""
@@ -183,6 +161,33 @@ class PixelCNN(SSLModel):
             pixel = _with_colour(pixel, c, _value(logits[:, c], noise[:, c]))
             images = raster.with_pixel(images, row, column, pixel)
         return images
+
+    def _draw_row(self, state, known, keep, noise):
+        stack, sides, entering, vertical = self._stack(), [], [], None
+        for layer, rows in zip(stack, state):
+            side, vertical, row = layer.before_row(rows, vertical)
+            sides.append(side)
+            entering.append(row)
+        known = ops.where(keep, known, -1.0)
+        columns = [ops.swapaxes(x, 0, 1) for x in (*sides, known, noise)]
+
+        def column(left, at):
+            *side, given, u = at
+            pixel, taken = self._draw(left[:-1], side, given, u)
+            new = [ops.concatenate([old[:, 1:], x[:, None]], 1) for old, x in zip(left, taken)]
+            return [*new, pixel], [*new, pixel]  # all that is carried is kept, as `scan` wants it
+
+        left = [
+            ops.zeros((known.shape[0], layer.columns_left, channels), layer.compute_dtype)
+            for layer, channels in zip(stack, self._kept_channels())
+        ]
+        _, found = ops.scan(column, [*left, ops.zeros_like(known[:, 0])], columns)
+        *taken, pixels = found
+        state = [
+            ops.concatenate([rows, _row(x) if row is None else row[:, None]], axis=1)[:, 1:]
+            for rows, row, x in zip(state, entering, taken)
+        ]
+        return state, ops.swapaxes(pixels, 0, 1)[:, None]
 
     def _draw(self, left, side, given, noise):
         """A pixel `(B, C)`, and what each layer takes there; colours >= 0 in `given` stay."""
