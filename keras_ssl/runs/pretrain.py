@@ -412,6 +412,7 @@ def _finish(model, folder, source, settings, watchers, probe):
         views=probe.view_rows,
         **figures.pictures(model, judged),
         code_lengths=lengths,
+        code_unit=model.code_unit,
         images=probe.images,
         features=evaluation.extract(model.encode, probe.images),
         untrained_features=probe.untrained,
