@@ -39,7 +39,8 @@ class TokenEmbedding(keras.layers.Layer):
 
     def call(self, tokens: Any, shown: Any = None) -> Any:
         """Vectors `(B, N, D)` of tokens `(B, N)`; `shown` is 0 where one is hidden, else 1."""
-        x = ops.take(self.vectors, tokens, axis=0)
+        # The product makes the gradient a plain tensor, for whoever trains the exported encoder.
+        x = ops.take(1.0 * self.vectors, tokens, axis=0)
         if self.shifted:
             start = ops.broadcast_to(self.start, (ops.shape(tokens)[0], 1, self.width))
             x = ops.concatenate([start, x[:, :-1]], axis=1)

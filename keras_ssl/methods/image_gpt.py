@@ -18,6 +18,7 @@ from keras_ssl.layers.token_embedding import TokenEmbedding
 from keras_ssl.layers.transformer import TransformerBlock
 from keras_ssl.ops import draws, to_unit_range
 
+_MOST_PIXELS = 128 * 128
 OBJECTIVES = ("autoregressive", "bert")
 
 
@@ -68,6 +69,7 @@ class ImageGPT(SSLModel):
 
     family = "generative"
     likelihood_kind = "exact"
+    image_side = 32
     code_unit = "pixel"  # the likelihood is that of tokens
 
     def __init__(
@@ -84,7 +86,7 @@ class ImageGPT(SSLModel):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        _check(width, depth, heads, objective, mask_rate, feature_block)
+        _check(input_shape, width, depth, heads, objective, mask_rate, feature_block)
         self.input_shape, self.palette_size = tuple(input_shape), palette_size
         self.width, self.depth, self.heads = width, depth, heads
         self.objective, self.mask_rate = objective, mask_rate
@@ -277,7 +279,12 @@ class ImageGPT(SSLModel):
             )
 
 
-def _check(width, depth, heads, objective, mask_rate, feature_block):
+def _check(input_shape, width, depth, heads, objective, mask_rate, feature_block):
+    if input_shape[0] * input_shape[1] > _MOST_PIXELS:
+        raise ValueError(
+            f"ImageGPT takes images of at most {_MOST_PIXELS} pixels, as each attends to each. "
+            f"Received: input_shape={tuple(input_shape)}. Bring them to 32 x 32, as the paper does."
+        )
     if depth < 1:
         raise ValueError(f"`depth` must be >= 1. Received: depth={depth}.")
     if heads < 1 or width < 1 or width % heads:

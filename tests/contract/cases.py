@@ -128,14 +128,11 @@ CASES = {
         rate=0.03,
         slow=True,
     ),
-    "ImageGPT": Case(
-        lambda: keras_ssl.ImageGPT(SHAPE, palette_size=16, width=16, depth=2, heads=2), rate=0.03
-    ),
+    "ImageGPT": Case(lambda: keras_ssl.ImageGPT(SHAPE, 16, width=16, depth=2, heads=2), rate=0.03),
     "ImageGPT of hidden tokens": Case(
         lambda: keras_ssl.ImageGPT(
-            SHAPE, palette_size=16, width=16, depth=2, heads=2, objective="bert"
+            SHAPE, 16, width=16, depth=2, heads=2, objective="bert", mask_rate=0.8
         ),
-        rate=0.03,
         slow=True,
     ),
     "InfoMin": Case(

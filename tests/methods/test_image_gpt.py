@@ -211,6 +211,11 @@ def test_wrong_arguments(arguments, message):
         ImageGPT(SHAPE, **arguments)
 
 
+def test_images_of_too_many_pixels():
+    with pytest.raises(ValueError, match=r"at most 16384 pixels.*\(224, 224, 3\).*32 x 32"):
+        ImageGPT((224, 224, 3))
+
+
 def test_wrong_calls():
     model = make()
     with pytest.raises(ValueError, match="`temperature` must be > 0.*0"):
