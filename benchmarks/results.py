@@ -59,6 +59,7 @@ COLUMNS = {
     "linear probe, random": "linear probe, random encoder",
     "collapse monitor": "collapse monitor",
     "bits per dimension": "bits per dimension",
+    "bits per pixel in the palette": "bits per pixel in the palette",
     "reconstruction error / shuffled": "reconstruction error / that of shuffled pairs",
     "minutes": "minutes, evaluation included",
 }

@@ -9,8 +9,10 @@ import numpy as np
 
 from keras_ssl.backbones.adopt import adopt
 from keras_ssl.backbones.backbone import Backbone
+from keras_ssl.layers.transformer import TransformerBlock
 
 MOST = 12  # stages at one resolution, such as a transformer's
+_ENDS = (keras.layers.Add, TransformerBlock)  # what the blocks of a transformer end with
 _FRAMES = (
     keras.layers.ZeroPadding1D,
     keras.layers.ZeroPadding2D,
@@ -102,7 +104,7 @@ def _of_group(group: list[_Cut]) -> list[_Cut]:
     """The last of a resolution; of tokens also sums of blocks before it."""
     if len(group[0].shape) != 2:
         return group[-1:]
-    sums = [cut for cut in group[:-1] if isinstance(cut.layer, keras.layers.Add)]
+    sums = [cut for cut in group[:-1] if isinstance(cut.layer, _ENDS)]
     count = min(MOST, len(sums))
     places = np.linspace(0, len(sums), count + 1).astype(int)[1:] - 1
     return [*(sums[place] for place in places), group[-1]]

@@ -41,6 +41,9 @@ class SSLModel(Trainer, keras.Model):
             a run folder keeps a copy of each that the model holds, so that its file is needed once.
         likelihood_kind: what `log_prob` gives, where there is one: "exact", a lower "bound", or an
             "estimate".
+        code_unit: what bits are counted for: "dimension", or "pixel" where `log_prob` is that of
+            pixels in a palette, which no figure of 8-bit values can be compared with.
+        image_side: pixels a side that `pretrain` brings larger images to, unless it is told.
         half_precision: whether `pretrain(precision="auto")` may take bfloat16 for the method.
         unsupported: checks of the contract suite that the method cannot pass, with the reason.
         batches_seen: variable, batches that the current optimizer has been trained on.
@@ -58,6 +61,8 @@ class SSLModel(Trainer, keras.Model):
     short_run = None
     teachers = ()
     likelihood_kind = None
+    code_unit = "dimension"
+    image_side = 224
     half_precision = True
     unsupported = {}
 

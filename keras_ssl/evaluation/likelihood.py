@@ -9,11 +9,15 @@ from keras import ops
 
 from keras_ssl.evaluation.features import extract
 
+_AXES = {"dimension": 4, "pixel": 3}  # of the batch, that the bits are shared among
 
-def code_lengths(log_prob: Callable[[Any], Any], images: Any, batch_size: int = 256) -> np.ndarray:
-    """Bits that a model needs for each image, per dimension.
 
-        bits = -log p(x) / (D log 2),    D = height * width * channels,
+def code_lengths(
+    log_prob: Callable[[Any], Any], images: Any, batch_size: int = 256, per: str = "dimension"
+) -> np.ndarray:
+    """Bits that a model needs for each image, per dimension or per pixel.
+
+        bits = -log p(x) / (D log 2),    D = height * width * channels,    or height * width,
 
     for the probability p of whole images of 8-bit values (log in nats); a uniform guess costs 8
     bits. If `log_prob` is a lower bound of log p, the figures are upper bounds.
@@ -23,13 +27,18 @@ def code_lengths(log_prob: Callable[[Any], Any], images: Any, batch_size: int = 
             `model.log_prob`.
         images: (N, H, W, C), uint8 or floats in [0, 1], as `evaluation.extract` takes them.
         batch_size: images per call of `log_prob`.
+        per: "dimension", or "pixel" for models whose dimensions are pixels, such as tokens of a
+            palette.
 
     Returns:
         float64 (N,); infinite or NaN where a likelihood is.
 
     Raises:
-        ValueError: if there is no image, or `log_prob` does not return one number an image.
+        ValueError: if there is no image, `log_prob` does not return one number an image, or `per`
+            is another word.
     """
+    if per not in _AXES:
+        raise ValueError(f"`per` must be one of {list(_AXES)}. Received: per={per!r}.")
 
     def bits(batch: Any) -> Any:
         nats = ops.convert_to_tensor(log_prob(batch))
@@ -38,13 +47,13 @@ def code_lengths(log_prob: Callable[[Any], Any], images: Any, batch_size: int = 
                 "`log_prob` must return one number an image. Received: shape "
                 f"{tuple(nats.shape)} for {len(batch)} images. Sum over height, width and channels."
             )
-        return -nats[:, None] / (math.prod(batch.shape[1:]) * math.log(2.0))
+        return -nats[:, None] / (math.prod(batch.shape[1 : _AXES[per]]) * math.log(2.0))
 
     return extract(bits, images, batch_size)[:, 0].astype(np.float64)
 
 
 def bits_per_dim(
-    log_prob: Callable[[Any], Any], images: Any, batch_size: int = 256
+    log_prob: Callable[[Any], Any], images: Any, batch_size: int = 256, per: str = "dimension"
 ) -> tuple[float, float]:
     """Mean of `code_lengths`, and its standard error.
 
@@ -59,7 +68,7 @@ def bits_per_dim(
     Raises:
         ValueError: as `code_lengths`, whose arguments it has.
     """
-    return mean_and_error(code_lengths(log_prob, images, batch_size))
+    return mean_and_error(code_lengths(log_prob, images, batch_size, per))
 
 
 def mean_and_error(lengths: np.ndarray) -> tuple[float, float]:

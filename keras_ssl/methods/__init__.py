@@ -14,6 +14,7 @@ from keras_ssl.methods.cmc import CMC
 from keras_ssl.methods.dcl import DCL
 from keras_ssl.methods.denoising_autoencoder import DenoisingAutoencoder
 from keras_ssl.methods.feature_distillation import FeatureDistillation
+from keras_ssl.methods.image_gpt import ImageGPT
 from keras_ssl.methods.infomin import InfoMin
 from keras_ssl.methods.instdisc import InstDisc
 from keras_ssl.methods.moco import MoCo

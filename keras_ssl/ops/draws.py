@@ -43,6 +43,21 @@ def permutation(key: Any, size: int) -> Any:
     return ops.cast(ops.argsort(ops.cast(words, "int32")), "int32")
 
 
+def categorical(logits: Any, uniform: Any) -> Any:
+    """Classes drawn with the probabilities softmax(logits), by inversion of their sums.
+
+    Args:
+        logits: `(..., K)`.
+        uniform: numbers in [0, 1), `(...)`; the class is a function of them.
+
+    Returns:
+        int32 `(...)`, from 0 to K - 1.
+    """
+    sums = ops.cumsum(ops.softmax(ops.cast(logits, "float32"), axis=-1), axis=-1)
+    passed = ops.sum(ops.cast(sums <= uniform[..., None], "int32"), axis=-1)
+    return ops.minimum(passed, logits.shape[-1] - 1)  # sums may end below 1
+
+
 def word(number: int) -> Any:
     """A number as uint32."""
     return ops.convert_to_tensor(number, dtype="uint32")

@@ -32,6 +32,7 @@ PANELS = (  # title, columns of the metrics, what the reader should know
     ("Loss", ("loss",), ""),
     ("kNN accuracy", ("knn",), "higher is better"),
     ("Bits per dimension", ("bits_per_dim",), "lower is better"),
+    ("Bits per pixel in the palette", ("bits_per_pixel",), "lower is better"),
     ("Spread, std·√D", ("features_std", "embedding_std"), "0 is collapse, 1 is even"),
     ("RankMe", ("features_rankme", "embedding_rankme"), "directions in use"),
     ("Effective rank", ("features_effective_rank", "embedding_effective_rank"), "centred"),
@@ -60,6 +61,7 @@ def write_report(
     interpolations: Any = None,
     samples: Any = None,
     code_lengths: Any = None,
+    code_unit: str = "dimension",
     images: Any = None,
     features: Any = None,
     labels: Any = None,
@@ -81,7 +83,8 @@ def write_report(
         reconstructions: (n, 2, H, W, C), images beside their reconstructions; 24 are shown.
         interpolations: (n, steps, H, W, C), lines of images from one real image to another.
         samples: (n, H, W, C), images drawn from a generative model; 48 are shown.
-        code_lengths: (n,), bits per dimension of n images; infinite ones are counted.
+        code_lengths: (n,), bits of n images; infinite ones are counted.
+        code_unit: what these bits are for: "dimension" or "pixel".
         images: (N, H, W, C), uint8 or floats in [0, 1], any number of channels.
         features: (N, D) of those images, for neighbours and map.
         labels: (N,) integer classes of the images, for colours and right or wrong.
@@ -111,7 +114,7 @@ def write_report(
     if samples is not None:
         sections.append(pictures.samples(samples))
     if code_lengths is not None:
-        sections.append(_lengths(np.asarray(code_lengths, float)))
+        sections.append(_lengths(np.asarray(code_lengths, float), code_unit))
     if features is not None and not np.isfinite(features).all():
         note = "<p>The features hold NaN or infinity, so there is nothing to show.</p>"
         sections.append(section("Features", "", note))
@@ -218,12 +221,12 @@ def _curves(metrics: Sequence[Mapping[str, Any]]) -> str:
     return section("Training", "", f"<div class='charts'>{''.join(charts)}</div>")
 
 
-def _lengths(lengths: np.ndarray) -> str:
+def _lengths(lengths: np.ndarray, unit: str) -> str:
     finite = lengths[np.isfinite(lengths)]
-    note = f"Of {len(lengths)} images; 8 is a uniform guess."
+    note = f"Of {len(lengths)} images" + ("; 8 is a uniform guess." if unit == "dimension" else ".")
     if len(finite) < len(lengths):
         note += f" {len(lengths) - len(finite)} are not finite and left out."
-    body = histogram("Bits per dimension", finite) if len(finite) else ""
+    body = histogram(f"Bits per {unit}", finite) if len(finite) else ""
     return section("Code lengths", note, body)
 
 

@@ -7,12 +7,15 @@ from keras_ssl import evaluation
 from keras_ssl.ops import to_unit_range
 
 _PICTURES, _LINES, _STEPS = 24, 6, 8
+BITS = {"dimension": "bits per dimension", "pixel": "bits per pixel in the palette"}
 _SIGNS = {"exact": "", "bound": "\u2264 ", "estimate": "\u2248 "}  # of bits, which -log p gives
 
 
 def code_lengths(model, images):
     """`evaluation.code_lengths` of images; None where the method has no likelihood."""
-    return evaluation.code_lengths(model.log_prob, images) if model.can("log_prob") else None
+    if not model.can("log_prob"):
+        return None
+    return evaluation.code_lengths(model.log_prob, images, per=model.code_unit)
 
 
 def table(model, rows, images, described, lengths):
@@ -44,14 +47,14 @@ def is_generative(model):
 def generative_figures(model, images, lengths):
     """Code length and reconstruction error of `images` as text by name, where the method has them.
 
-    `lengths` are their `code_lengths`. Bits per dimension are told with their standard error; the
+    `lengths` are their `code_lengths`. Bits are told with their standard error; the
     sign before them tells an upper bound or an estimate. See `evaluation.reconstruction_ratio`.
     """
     figures = {}
     if lengths is not None:
         mean, error = evaluation.mean_and_error(lengths)
         sign = _SIGNS.get(model.likelihood_kind, "")
-        figures["bits per dimension"] = f"{sign}{mean:.3f} ± {error:.3f}"
+        figures[BITS[model.code_unit]] = f"{sign}{mean:.3f} ± {error:.3f}"
     if model.can("reconstruct"):
         ratio = evaluation.reconstruction_ratio(model.reconstruct, images)
         figures["reconstruction error / that of shuffled pairs"] = f"{ratio:.3f}"

@@ -117,7 +117,7 @@ def pretrain(
         weights: a run folder or a `.keras` file whose encoder is trained further, in the place of
             `backbone`; in Python also a model.
         image_size: height and width of the views, one number; by default the images' own, at most
-            224.
+            224 (32 or 64 for models of single pixels).
         epochs: passes over the images.
         batch_size: images in the global batch, a number or `auto`: the largest power of two that
             takes at most 80 % of the memory, has at most 4096 images and leaves an epoch 16 steps
@@ -197,7 +197,8 @@ def pretrain(
         max_pixels=max_pixels,
     )
     encoder = None if weights is None else _start(weights, backbone, source)
-    size = image_size or (encoder.image_shape[0] if encoder else min(224, *source.typical_size))
+    own = min(cls.image_side, *source.typical_size)
+    size = image_size or (encoder.image_shape[0] if encoder else own)
     if optimizer == "auto" and (encoder is not None or backbones.is_trained(backbone)):
         optimizer = "gentle"
     network = encoder or (methods.DEFAULT_BACKBONE if backbone is None else backbone)
@@ -412,6 +413,7 @@ def _finish(model, folder, source, settings, watchers, probe):
         views=probe.view_rows,
         **figures.pictures(model, judged),
         code_lengths=lengths,
+        code_unit=model.code_unit,
         images=probe.images,
         features=evaluation.extract(model.encode, probe.images),
         untrained_features=probe.untrained,

@@ -65,7 +65,7 @@ def watchers(model, source, test, probe, monitor, knn_every):
         bank, queries = source.arrays(size, limit=_BANK), test.arrays(size, limit=_QUERIES)
         made.append(KNNMonitor(bank, queries, every=knn_every))
     if model.can("log_prob"):
-        made.append(LikelihoodMonitor(probe.judged[0]))
+        made.append(LikelihoodMonitor(probe.judged[0], per=model.code_unit))
     if monitor and len(probe.images) >= 16:
         made.append(CollapseMonitor(probe.images, views=probe.pair))
     return made

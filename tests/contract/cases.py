@@ -128,6 +128,13 @@ CASES = {
         rate=0.03,
         slow=True,
     ),
+    "ImageGPT": Case(lambda: keras_ssl.ImageGPT(SHAPE, 16, width=16, depth=2, heads=2), rate=0.03),
+    "ImageGPT of hidden tokens": Case(
+        lambda: keras_ssl.ImageGPT(
+            SHAPE, 16, width=16, depth=2, heads=2, objective="bert", mask_rate=0.8
+        ),
+        slow=True,
+    ),
     "InfoMin": Case(
         lambda: keras_ssl.InfoMin(
             tiny_backbone(), queue_size=40, momentum=0.9, temperature=0.5, groups=2
