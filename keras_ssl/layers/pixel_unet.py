@@ -198,10 +198,8 @@ class RowByRow:
         state.update(found)
         return drawn
 
-    def _row_of_u(
-        self, level: int, r: int, x: Any, state: dict, waiting: dict, at: dict
-    ) -> Any:
-        """u of row r at a level; what ul needs of it goes to `at`."""
+    def _row_of_u(self, level: int, r: int, x: Any, state: dict, waiting: dict, at: dict) -> Any:
+        """U of row r at a level; what ul needs of it goes to `at`."""
         kept = [x]
         for name in self._names("down", level):
             x = self._block_of_u(name, x, None, state, at)
@@ -243,7 +241,7 @@ class RowByRow:
             at[double] = waiting[double]
 
     def _group(self, r: int, size: int, left: dict, at: dict, draw: Callable) -> dict:
-        """ul at `size` columns of row r, and their pixels; all that is to be kept."""
+        """Ul at `size` columns of row r, and their pixels; all that is to be kept."""
         new, lower = {}, {}
         for c in range(size):
             pixel = _left_of("pixels", c, left, new)
@@ -259,7 +257,7 @@ class RowByRow:
     def _column(
         self, level: int, r: int, c: int, x: Any, at: dict, left: dict, new: dict, lower: dict
     ) -> Any:
-        """ul at column c of a group, at a level; `new` and `lower` are updated."""
+        """Ul at column c of a group, at a level; `new` and `lower` are updated."""
         kept = [x]
         for name in self._names("down", level):
             x = self._block_of_ul(name, c, x, [], at, left, new)

@@ -23,6 +23,7 @@ from keras_ssl.methods.nnclr import NNCLR
 from keras_ssl.methods.pirl import PIRL
 from keras_ssl.methods.pixel_cnn import PixelCNN
 from keras_ssl.methods.pixel_cnn_pp import PixelCNNPP
+from keras_ssl.methods.pixel_rnn import PixelRNN
 from keras_ssl.methods.rotnet import RotNet
 from keras_ssl.methods.simclr import SimCLR
 from keras_ssl.methods.simsiam import SimSiam

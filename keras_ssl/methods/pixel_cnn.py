@@ -74,9 +74,7 @@ class PixelCNN(SSLModel):
         self.width, self.depth, self.kernel_size = width, depth, kernel_size
         self.hidden, self.gated = hidden, gated
         _check(width, depth, kernel_size, hidden, self.input_shape[2])
-        self.network, middle = _network(
-            self.input_shape, width, depth, kernel_size, hidden, gated
-        )
+        self.network, middle = _network(self.input_shape, width, depth, kernel_size, hidden, gated)
         self.backbone = Backbone(
             keras.Model(self.network.inputs, middle), name=f"{self.name}_features"
         )
@@ -87,7 +85,7 @@ class PixelCNN(SSLModel):
         return {"loss": ops.mean(distribute.all_gather(self._nll(images, training)))}
 
     def log_prob(self, images, seed=0):
-        """log P of 8-bit images in nats, float32 `(batch,)`; exact, `seed` is not used."""
+        """Log P of 8-bit images in nats, float32 `(batch,)`; exact, `seed` is not used."""
         return -self._nll(to_unit_range(images), training=False)
 
     def sample(self, count, seed=0, cached=True):

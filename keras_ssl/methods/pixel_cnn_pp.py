@@ -138,7 +138,7 @@ class PixelCNNPP(SSLModel):
         ema.update(self.average, self.network, decay)
 
     def log_prob(self, images, seed=0):
-        """log P of 8-bit images in nats, float32 `(batch,)`; exact, `seed` is not used."""
+        """Log P of 8-bit images in nats, float32 `(batch,)`; exact, `seed` is not used."""
         images = to_unit_range(images)
         return -_nll(images, self.average(images, training=False))
 

@@ -71,6 +71,17 @@ def choose(probabilities, noise):
     return ops.sum(ops.cast(below, "int32"), axis=-1)
 
 
+def value(logits, noise):
+    """A value in [0, 1] drawn from 256 classes, `(B,)`."""
+    probabilities = ops.softmax(ops.cast(logits, "float32"), axis=-1)
+    return ops.cast(choose(probabilities, noise), "float32") / 255.0
+
+
+def with_colour(pixel, c, value):
+    """`pixel` `(B, C)` with `value` `(B,)` as colour c."""
+    return ops.concatenate([pixel[:, :c], value[:, None], pixel[:, c + 1 :]], axis=-1)
+
+
 def at_pixel(maps, row, column):
     """What maps `(B, H, W, ...)` hold at one place, `(B, ...)`; row and column are tensors."""
     height, width = maps.shape[1:3]

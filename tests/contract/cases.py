@@ -181,6 +181,12 @@ CASES = {
         rate=0.03,
         slow=True,
     ),
+    "PixelRNN": Case(lambda: keras_ssl.PixelRNN(SHAPE, units=6, depth=1, hidden=12), rate=1e-4),
+    "PixelRNN by rows": Case(
+        lambda: keras_ssl.PixelRNN(SHAPE, lstm="row", units=6, depth=1, hidden=12),
+        rate=1e-4,
+        slow=True,
+    ),
     "RotNet": Case(lambda: keras_ssl.RotNet(tiny_backbone())),
     "SimCLR": Case(lambda: keras_ssl.SimCLR(tiny_backbone())),
     "SimCLR v2": Case(lambda: keras_ssl.SimCLR(tiny_backbone(), version=2), rate=0.01, slow=True),
