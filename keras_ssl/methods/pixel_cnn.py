@@ -3,7 +3,7 @@
 van den Oord, Kalchbrenner, Kavukcuoglu 2016, https://arxiv.org/abs/1601.06759 (sections 2, 3.3 and
 3.4); gated: van den Oord et al. 2016, https://arxiv.org/abs/1606.05328. Departures from the
 authors' code (none was published): rates of the optimizer, which the papers set by hand, follow a
-cosine; by default a network for two cores, whose 11 layers of 5x5 in the paper are 3.
+cosine; by default a network for two cores.
 """
 
 import keras
@@ -62,9 +62,9 @@ class PixelCNN(SSLModel):
     def __init__(
         self,
         input_shape,
-        width: int = 32,
-        depth: int = 3,
-        kernel_size: int = 5,
+        width: int = 24,
+        depth: int = 2,
+        kernel_size: int = 3,
         hidden: int = 32,
         gated: bool = True,
         **kwargs,
@@ -73,6 +73,7 @@ class PixelCNN(SSLModel):
         self.input_shape = check_image_shape(input_shape)
         self.width, self.depth, self.kernel_size = width, depth, kernel_size
         self.hidden, self.gated = hidden, gated
+        self.supports_jit = distribute.prefers_xla()
         _check(width, depth, kernel_size, hidden, self.input_shape[2])
         self.network, middle = _network(
             self.input_shape, width, depth, kernel_size, hidden, gated
