@@ -79,7 +79,7 @@ class PixelCNN(SSLModel):
             self.input_shape, width, depth, kernel_size, hidden, gated
         )
         self.backbone = Backbone(
-            keras.Model(self.network.inputs, middle), name=f"{self.name}_features"
+            keras.Model(self.network.input, middle), name=f"{self.name}_features"
         )
 
     def compute_losses(self, batch, training):

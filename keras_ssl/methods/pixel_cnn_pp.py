@@ -89,7 +89,7 @@ class PixelCNNPP(SSLModel):
         self.started = self.add_weight(
             shape=(), dtype="int32", initializer="zeros", trainable=False, name="started"
         )
-        both = keras.Model(self.average.inputs, middle(self.average, blocks))
+        both = keras.Model(self.average.input, middle(self.average, blocks))
         self.backbone = Backbone(both, name=f"{self.name}_features")
 
     @property
