@@ -106,6 +106,8 @@ class MaskedConv2D(keras.layers.Layer):
 
     def call(self, inputs: Any) -> Any:
         """Maps `(B, H, W, inputs)` to `(B, H, W, filters)`."""
+        if self.kernel_size == (1, 1):
+            return self._biased(ops.matmul(inputs, kernel_of(self)[0, 0]))
         top, left, right = self.rows_above, self.columns_left, self._right()
         padded = ops.pad(inputs, ((0, 0), (top, 0), (left, right), (0, 0)))
         return self._biased(ops.conv(padded, kernel_of(self), padding="valid"))

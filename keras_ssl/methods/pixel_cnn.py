@@ -3,7 +3,7 @@
 van den Oord, Kalchbrenner, Kavukcuoglu 2016, https://arxiv.org/abs/1601.06759 (sections 2, 3.3 and
 3.4); gated: van den Oord et al. 2016, https://arxiv.org/abs/1606.05328. Departures from the
 authors' code (none was published): rates of the optimizer, which the papers set by hand, follow a
-cosine; by default a network for two cores, whose 11 layers of 5x5 in the paper are 3.
+cosine; by default a network for two cores.
 """
 
 import keras
@@ -62,9 +62,9 @@ class PixelCNN(SSLModel):
     def __init__(
         self,
         input_shape,
-        width: int = 32,
-        depth: int = 3,
-        kernel_size: int = 5,
+        width: int = 24,
+        depth: int = 2,
+        kernel_size: int = 3,
         hidden: int = 32,
         gated: bool = True,
         **kwargs,
@@ -73,10 +73,11 @@ class PixelCNN(SSLModel):
         self.input_shape = check_image_shape(input_shape)
         self.width, self.depth, self.kernel_size = width, depth, kernel_size
         self.hidden, self.gated = hidden, gated
+        self.supports_jit = distribute.prefers_xla()
         _check(width, depth, kernel_size, hidden, self.input_shape[2])
         self.network, middle = _network(self.input_shape, width, depth, kernel_size, hidden, gated)
         self.backbone = Backbone(
-            keras.Model(self.network.inputs, middle), name=f"{self.name}_features"
+            keras.Model(self.network.input, middle), name=f"{self.name}_features"
         )
 
     def compute_losses(self, batch, training):
@@ -156,7 +157,7 @@ class PixelCNN(SSLModel):
         for c in range(self.input_shape[2]):
             logits = raster.at_pixel(self._logits(self.network(images)), row, column)
             pixel = raster.at_pixel(images, row, column)
-            pixel = _with_colour(pixel, c, _value(logits[:, c], noise[:, c]))
+            pixel = raster.with_colour(pixel, c, raster.value(logits[:, c], noise[:, c]))
             images = raster.with_pixel(images, row, column, pixel)
         return images
 
@@ -191,9 +192,9 @@ class PixelCNN(SSLModel):
         """A pixel `(B, C)`, and what each layer takes there; colours >= 0 in `given` stay."""
         pixel = ops.zeros_like(given)
         for c in range(self.input_shape[2]):
-            drawn = _value(self._logits_at(pixel, left, side)[0][:, c], noise[:, c])
+            drawn = raster.value(self._logits_at(pixel, left, side)[0][:, c], noise[:, c])
             drawn = ops.where(given[:, c] >= 0, given[:, c], drawn)
-            pixel = _with_colour(pixel, c, drawn)
+            pixel = raster.with_colour(pixel, c, drawn)
         # What layers take is that of the last pass, in which the last colour has no part, but for
         # the image itself.
         return pixel, self._logits_at(pixel, left, side)[1]
@@ -245,17 +246,6 @@ def _output(network, x):
     for name in ("output_relu_0", "output_0", "output_relu_1", "output_1", "logits"):
         x = network.get_layer(name)(x)
     return x
-
-
-def _value(logits, noise):
-    """A value in [0, 1] drawn from 256 classes, `(B,)`."""
-    probabilities = ops.softmax(ops.cast(logits, "float32"), axis=-1)
-    return ops.cast(raster.choose(probabilities, noise), "float32") / 255.0
-
-
-def _with_colour(pixel, c, value):
-    """`pixel` `(B, C)` with `value` `(B,)` as colour c."""
-    return ops.concatenate([pixel[:, :c], value[:, None], pixel[:, c + 1 :]], axis=-1)
 
 
 def _row(taken):

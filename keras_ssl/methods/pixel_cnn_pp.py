@@ -70,7 +70,7 @@ class PixelCNNPP(SSLModel):
     def __init__(
         self,
         input_shape,
-        width: int = 24,
+        width: int = 16,
         blocks: int = 1,
         components: int = 5,
         dropout: float = 0.0,
@@ -81,6 +81,7 @@ class PixelCNNPP(SSLModel):
         self.input_shape = check_image_shape(input_shape)
         self.width, self.blocks, self.components = width, blocks, components
         self.dropout, self.decay = dropout, decay
+        self.supports_jit = distribute.prefers_xla()
         _check(self.input_shape, width, blocks, components, dropout, decay)
         numbers = components * (10 if self.input_shape[2] == 3 else 3)
         self.network = pixel_unet(self.input_shape, width, blocks, numbers, dropout)
@@ -88,7 +89,7 @@ class PixelCNNPP(SSLModel):
         self.started = self.add_weight(
             shape=(), dtype="int32", initializer="zeros", trainable=False, name="started"
         )
-        both = keras.Model(self.average.inputs, middle(self.average, blocks))
+        both = keras.Model(self.average.input, middle(self.average, blocks))
         self.backbone = Backbone(both, name=f"{self.name}_features")
 
     @property
