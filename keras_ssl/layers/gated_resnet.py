@@ -55,9 +55,7 @@ class GatedResidualBlock(keras.layers.Layer):
         width, own = shape[-1], {"dtype": self.dtype_policy}
         conv = {"kernel_size": _KERNELS[self.kind], "kind": self.kind, "weight_norm": True, **own}
         self.conv_in = ShiftedConv2D(width, name="conv_in", **conv)
-        self.conv_out = ShiftedConv2D(
-            2 * width, initial_scale=_LAST_SCALE, name="conv_out", **conv
-        )
+        self.conv_out = ShiftedConv2D(2 * width, initial_scale=_LAST_SCALE, name="conv_out", **conv)
         self.drop = KeyedDropout(self.dropout, self.salt, name="dropout", **own)
         for layer in (self.conv_in, self.conv_out):
             layer.build((*shape[:-1], 2 * width))

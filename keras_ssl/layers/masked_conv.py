@@ -333,9 +333,7 @@ class GatedMaskedConv(keras.layers.Layer):
         k, filters, own = self.kernel_size, self.filters, {"dtype": self.dtype_policy}
         # Below the first layer, v at a row knows the rows above it alone: its own row may be seen.
         rows, shift = (k // 2, (1, 0)) if self.first else (k // 2 + 1, (0, 0))
-        self.vertical = ShiftedConv2D(
-            2 * filters, (rows, k), "down", shift, name="vertical", **own
-        )
+        self.vertical = ShiftedConv2D(2 * filters, (rows, k), "down", shift, name="vertical", **own)
         self.horizontal = MaskedConv2D(
             2 * filters,
             (1, k),
@@ -599,8 +597,10 @@ class ShiftedConv2DTranspose(keras.layers.Layer):
 
     def _conv(self, inputs: Any, kernel: Any) -> Any:
         x = ops.conv_transpose(inputs, kernel, strides=2, padding="valid")
-        first = (self.kernel_size[1] - 2) // 2 if self.kind == "down_right" else (
-            self.kernel_size[1] // 2
+        first = (
+            (self.kernel_size[1] - 2) // 2
+            if self.kind == "down_right"
+            else (self.kernel_size[1] // 2)
         )
         return x[:, :, first : first + 2 * inputs.shape[2]]
 
@@ -612,7 +612,7 @@ def gate(x: Any) -> Any:
 
 
 def _under(taps: Sequence[Any], kernel: Any) -> Any:
-    """n inputs `(B, C)` under a kernel `(n, C, F)`: `(B, F)`."""
+    """N inputs `(B, C)` under a kernel `(n, C, F)`: `(B, F)`."""
     count, channels, filters = kernel.shape
     taps = taps[0] if count == 1 else ops.concatenate(taps, axis=-1)
     return ops.matmul(taps, ops.reshape(kernel, (count * channels, filters)))

@@ -52,7 +52,7 @@ def add_weights(layer: keras.Layer, shape: tuple, axis: int = -1) -> None:
 
 
 def normalized(kernel: Any, axis: int = -1) -> Any:
-    """v / |v|, float32, the norm being that of each slice along `axis`."""
+    """V / |v|, float32, the norm being that of each slice along `axis`."""
     kernel = ops.cast(kernel, "float32")
     others = [i for i in range(len(kernel.shape)) if i != axis % len(kernel.shape)]
     return kernel * ops.rsqrt(ops.sum(ops.square(kernel), axis=others, keepdims=True) + _EPSILON)

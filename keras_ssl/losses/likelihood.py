@@ -195,7 +195,7 @@ def mixture_means(colours: Any, means: Any, coefficients: Any) -> Any:
 
 
 def _log_bins(grid: Any, mean: Any, log_scale: Any, levels: int) -> Any:
-    """log P of values 0, 1, ..., levels - 1 under a logistic on [-1, 1], elementwise.
+    """Log P of values 0, 1, ..., levels - 1 under a logistic on [-1, 1], elementwise.
 
     The difference of two sigmoids underflows far from the mean; its logarithm, written with
     softplus, does not.

@@ -75,9 +75,7 @@ class PixelCNN(SSLModel):
         self.hidden, self.gated = hidden, gated
         self.supports_jit = distribute.prefers_xla()
         _check(width, depth, kernel_size, hidden, self.input_shape[2])
-        self.network, middle = _network(
-            self.input_shape, width, depth, kernel_size, hidden, gated
-        )
+        self.network, middle = _network(self.input_shape, width, depth, kernel_size, hidden, gated)
         self.backbone = Backbone(
             keras.Model(self.network.input, middle), name=f"{self.name}_features"
         )
@@ -88,7 +86,7 @@ class PixelCNN(SSLModel):
         return {"loss": ops.mean(distribute.all_gather(self._nll(images, training)))}
 
     def log_prob(self, images, seed=0):
-        """log P of 8-bit images in nats, float32 `(batch,)`; exact, `seed` is not used."""
+        """Log P of 8-bit images in nats, float32 `(batch,)`; exact, `seed` is not used."""
         return -self._nll(to_unit_range(images), training=False)
 
     def sample(self, count, seed=0, cached=True):
