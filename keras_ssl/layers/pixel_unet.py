@@ -1,7 +1,8 @@
 """The U-net of PixelCNN++, as a network of whole images and as one that draws row by row.
 
 Two streams run side by side: u at a place knows the rows above it, ul those and the pixels to the
-left. Both have gated residual blocks at three resolutions on the way down and on the way up:
+left. Both have gated residual blocks at several resolutions on the way down and on the way up; at
+three of them:
 
     down:  n blocks | halve | n blocks | halve | n blocks           (the middle)
     up:    n blocks | double | n + 1 blocks | double | n + 1 blocks
@@ -22,8 +23,6 @@ from keras_ssl.layers.gated_resnet import GatedResidualBlock
 from keras_ssl.layers.masked_conv import ShiftedConv2D, ShiftedConv2DTranspose
 from keras_ssl.layers.weight_norm import WeightNormDense
 
-LEVELS = 3
-FACTOR = 2 ** (LEVELS - 1)  # sides of the image are multiples of it
 _STREAMS = {"u": "down", "ul": "down_right"}  # and the kinds of their convolutions
 _KERNELS = {"down": (2, 3), "down_right": (2, 2)}
 
@@ -42,14 +41,15 @@ class WithOnes(keras.layers.Layer):
 
 
 def pixel_unet(
-    shape: tuple, width: int, blocks: int, numbers: int, dropout: float = 0.0
+    shape: tuple, width: int, blocks: int, levels: int, numbers: int, dropout: float = 0.0
 ) -> keras.Model:
     """The network from images in [0, 1] to the parameters of each pixel's distribution.
 
     Args:
-        shape: (H, W, C), the sides multiples of 4.
+        shape: (H, W, C), the sides multiples of 2^(levels - 1).
         width: channels of each stream.
         blocks: n.
+        levels: number of resolutions.
         numbers: parameters a pixel.
         dropout: rate within the blocks.
 
@@ -87,7 +87,7 @@ def pixel_unet(
         ]
     )
     kept = []
-    for level in range(LEVELS):
+    for level in range(levels):
         if level:
             u, ul = (
                 conv(kind, f"halve_{level}_{stream}", strides=2)(x)
@@ -98,13 +98,13 @@ def pixel_unet(
             u, ul = block(f"down_{level}_{i}", u, ul)
             kept.append((u, ul))
     u, ul = kept.pop()
-    for level in reversed(range(LEVELS)):
-        if level < LEVELS - 1:
+    for level in reversed(range(levels)):
+        if level < levels - 1:
             u, ul = (
                 ShiftedConv2DTranspose(width, _KERNELS[kind], kind, name=f"double_{level}_{s}")(x)
                 for (s, kind), x in zip(_STREAMS.items(), (u, ul))
             )
-        for i in range(blocks if level == LEVELS - 1 else blocks + 1):
+        for i in range(blocks if level == levels - 1 else blocks + 1):
             u_side, ul_side = kept.pop()
             u, ul = block(f"up_{level}_{i}", u, ul, u_side, [ul_side])
     x = keras.layers.Activation("elu", name="last")(ul)
@@ -112,28 +112,30 @@ def pixel_unet(
     return keras.Model(images, x, name="pixel_cnn_pp")
 
 
-def middle(network: keras.Model, blocks: int) -> Any:
-    """Both streams in the middle of a `pixel_unet`, `(B, H / 4, W / 4, 2 width)`, symbolic."""
-    last = [network.get_layer(f"down_{LEVELS - 1}_{blocks - 1}_{s}").output for s in _STREAMS]
+def middle(network: keras.Model, blocks: int, levels: int) -> Any:
+    """Both streams in the middle of a `pixel_unet`, side by side: a symbolic map."""
+    last = [network.get_layer(f"down_{levels - 1}_{blocks - 1}_{s}").output for s in _STREAMS]
     return keras.layers.Concatenate(name="middle")(last)
 
 
 class RowByRow:
-    """A `pixel_unet` that draws images, four rows at a time, at the cost of one pass over them.
+    """A `pixel_unet` that draws images, some rows at a time, at the cost of one pass over them.
 
     u is computed row by row. For ul, what the row above adds to each convolution is computed once a
     row; then pixel after pixel what the row itself adds, in a loop over groups of columns. A group
-    has one column of the lowest resolution that the row belongs to: 4 pixels in the first of four
-    rows, 2 in the third, 1 in the others. What a group leaves is what the next one needs to its
-    left, and all groups of a row are what the next row needs above it.
+    has one column of the lowest resolution that the row belongs to: at three resolutions, 4 pixels
+    in the first of four rows, 2 in the third, 1 in the others. What a group leaves is what the next
+    one needs to its left, and all groups of a row are what the next row needs above it.
 
     Args:
         network: made by `pixel_unet`.
         blocks: n of it.
+        levels: number of its resolutions.
     """
 
-    def __init__(self, network: keras.Model, blocks: int):
-        self.network, self.layer, self.blocks = network, network.get_layer, blocks
+    def __init__(self, network: keras.Model, blocks: int, levels: int):
+        self.network, self.layer = network, network.get_layer
+        self.blocks, self.levels = blocks, levels
         self.image_shape = tuple(network.input_shape[1:])
 
     def start(self, count: int) -> dict:
@@ -141,35 +143,35 @@ class RowByRow:
         (_, width, channels), layer = self.image_shape, self.layer("start_u")
         zeros = lambda *shape: ops.zeros((count, *shape), layer.compute_dtype)  # noqa: E731
         state = {"pixels": zeros(2, width, channels + 1)}
-        for level in range(LEVELS):
+        for level in range(self.levels):
             row = zeros(width >> level, layer.filters)
             twice = zeros(width >> level, 2 * layer.filters)
             for name in self._names("down", level) + self._names("up", level):
                 state |= {f"{name}_{s}": (twice, twice) for s in _STREAMS}
-            if level < LEVELS - 1:
+            if level < self.levels - 1:
                 state |= {f"halve_{level + 1}_{s}": row for s in _STREAMS}
         return state
 
     def rows(self, state: dict, given: Any, draw: Callable) -> tuple:
-        """The next four rows.
+        """The next 2^(levels - 1) rows.
 
         Args:
             state: as `start` begins it.
-            given: what `draw` needs at each pixel, `(B, 4, W, numbers)`.
+            given: what `draw` needs at each pixel, `(B, rows, W, numbers)`.
             draw: function of the parameters of a pixel's distribution, `(B, ...)`, and of what is
                 given there, to the pixel `(B, C)` in [0, 1].
 
         Returns:
-            The state after them, and the rows, `(B, 4, W, C)`.
+            The state after them, and the rows, `(B, rows, W, C)`.
         """
         state, waiting, drawn = dict(state), {}, []
         with fixed_kernels(self.network):
-            for r in range(FACTOR):
+            for r in range(2 ** (self.levels - 1)):
                 drawn.append(self._row(r, state, waiting, given[:, r], draw))
         return state, ops.stack(drawn, axis=1)
 
     def _row(self, r: int, state: dict, waiting: dict, given: Any, draw: Callable) -> Any:
-        """Row r of four; `state`, and `waiting` with rows of a lower resolution, are updated."""
+        """Row r of those; `state`, and `waiting` with rows of a lower resolution, are updated."""
         pixels = state["pixels"]
         above = pixels[:, 1:]
         at = {
@@ -178,7 +180,7 @@ class RowByRow:
         }
         self._row_of_u(0, r, self.layer("start_u").row(pixels), state, waiting, at)
         self._above(0, r, state, waiting, at)
-        size = 2 ** (_levels_of(r) - 1)
+        size = 2 ** (self._levels_of(r) - 1)
         groups = self.image_shape[1] // size
         columns = keras.tree.map_structure(lambda x: _by_groups(x, groups), at)
 
@@ -189,7 +191,7 @@ class RowByRow:
         left = self._nothing_left(r, size, given)
         _, found = ops.scan(group, left, columns)
         found = keras.tree.map_structure(_by_rows, found)
-        for level in range(LEVELS - 1):
+        for level in range(self.levels - 1):
             name = f"double_{level}_ul"
             if name in found:
                 waiting[name] = found.pop(name)
@@ -204,7 +206,7 @@ class RowByRow:
         for name in self._names("down", level):
             x = self._block_of_u(name, x, None, state, at)
             kept.append(x)
-        if level == LEVELS - 1:
+        if level == self.levels - 1:
             x = kept.pop()
         else:
             halve, double = f"halve_{level + 1}_u", f"double_{level}_u"
@@ -231,7 +233,7 @@ class RowByRow:
         for name in self._names("down", level) + self._names("up", level):
             own = f"{name}_ul"
             at[f"{own}/above"] = self.layer(own).above(state[own])
-        if level == LEVELS - 1:
+        if level == self.levels - 1:
             return
         halve, double = f"halve_{level + 1}_ul", f"double_{level}_ul"
         if r % 2 == 0:
@@ -262,7 +264,7 @@ class RowByRow:
         for name in self._names("down", level):
             x = self._block_of_ul(name, c, x, [], at, left, new)
             kept.append(x)
-        if level == LEVELS - 1:
+        if level == self.levels - 1:
             x = kept.pop()
         else:
             halve, double = f"halve_{level + 1}_ul", f"double_{level}_ul"
@@ -299,24 +301,23 @@ class RowByRow:
             return ops.zeros((count, size >> level, channels), dtype)
 
         left = {"pixels": zeros(0, channels + 1), "drawn": zeros(0, channels, "float32")}
-        for level in range(_levels_of(r)):
+        for level in range(self._levels_of(r)):
             one, twice = zeros(level, layer.filters), zeros(level, 2 * layer.filters)
             for name in self._names("down", level) + self._names("up", level):
                 left[f"{name}_ul"] = (twice, twice)
-            if level < LEVELS - 1:
+            if level < self.levels - 1:
                 left[f"halve_{level + 1}_ul"] = one
                 if (r >> level) % 2 == 0:
                     left[f"double_{level}_ul"] = one
         return left
 
+    def _levels_of(self, r: int) -> int:
+        """Number of resolutions that row r of a step belongs to."""
+        return sum(r % 2**level == 0 for level in range(self.levels))
+
     def _names(self, way: str, level: int) -> list[str]:
-        count = self.blocks + (way == "up" and level < LEVELS - 1)
+        count = self.blocks + (way == "up" and level < self.levels - 1)
         return [f"{way}_{level}_{i}" for i in range(count)]
-
-
-def _levels_of(r: int) -> int:
-    """Number of resolutions that row r of four belongs to."""
-    return sum(r % 2**level == 0 for level in range(LEVELS))
 
 
 def _by_groups(x: Any, groups: int) -> Any:

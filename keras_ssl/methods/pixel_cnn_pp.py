@@ -16,7 +16,7 @@ from keras_ssl.backbones.backbone import check_image_shape
 from keras_ssl.engine import SSLModel
 from keras_ssl.layers import ema, weight_norm
 from keras_ssl.layers.dropout import dropout_noise
-from keras_ssl.layers.pixel_unet import FACTOR, RowByRow, middle, pixel_unet
+from keras_ssl.layers.pixel_unet import RowByRow, middle, pixel_unet
 from keras_ssl.losses.likelihood import mixture_means, mixture_parameters
 from keras_ssl.methods import raster
 from keras_ssl.ops import to_unit_range
@@ -33,21 +33,22 @@ class PixelCNNPP(SSLModel):
         P(x_j | ...) = sum_k w_k prod_c P(x_jc; m_jck(colours before c), s_jck),
 
     in nats an image (`losses.discretized_logistic_mixture`); the likelihood of 8-bit images is
-    exact. The network is a U-net of gated residual blocks at three resolutions with two streams,
+    exact. The network is a U-net of gated residual blocks at several resolutions with two streams,
     one for the rows above and one for the row itself (`layers.pixel_unet`); weights are normalised,
     and start by the data: before the first epoch one pass over up to 128 images sets gains and
     biases. `log_prob`, `sample`, `complete` and `encode` go by a moving average of the weights,
     the logged losses by the weights themselves.
 
-    `encode` gives the mean over places of both streams in the middle, where height and width are a
-    quarter of the image's: what the network knows of the image at large, before it is turned into
-    single pixels again.
+    `encode` gives the mean over places of both streams in the middle, at the lowest resolution (8x8
+    of 32x32): what the network knows of the image at large, before it is turned into single pixels
+    again.
 
     Args:
-        input_shape: (height, width, channels) of the images; sides are multiples of 4, with 1 or 3
-            channels.
+        input_shape: (height, width, channels) of the images; sides are multiples of 2^(levels - 1),
+            with 1 or 3 channels.
         width: channels of each stream; 160 in the paper.
         blocks: gated residual blocks at each resolution; 5 in the paper.
+        levels: number of resolutions, each half the one before; 3 in the paper.
         components: logistics in the mixture; 10 in the paper.
         dropout: rate within the blocks, in [0, 1); 0.5 in the paper, for long runs on small data.
         decay: share of the average that is kept in a step, in [0, 1); at step t at most (1 + t) /
@@ -65,13 +66,13 @@ class PixelCNNPP(SSLModel):
     family = "generative"
     likelihood_kind = "exact"
     short_run = optimizers.ShortRun(below=10_000, learning_rate=2e-3)
-    rows_a_step = FACTOR
 
     def __init__(
         self,
         input_shape,
         width: int = 16,
         blocks: int = 1,
+        levels: int = 3,
         components: int = 5,
         dropout: float = 0.0,
         decay: float = 0.9995,
@@ -79,17 +80,18 @@ class PixelCNNPP(SSLModel):
     ):
         super().__init__(**kwargs)
         self.input_shape = check_image_shape(input_shape)
-        self.width, self.blocks, self.components = width, blocks, components
+        self.width, self.blocks, self.levels = width, blocks, levels
+        self.components = components
         self.dropout, self.decay = dropout, decay
         self.supports_jit = distribute.prefers_xla()
-        _check(self.input_shape, width, blocks, components, dropout, decay)
+        _check(self.input_shape, width, blocks, levels, components, dropout, decay)
         numbers = components * (10 if self.input_shape[2] == 3 else 3)
-        self.network = pixel_unet(self.input_shape, width, blocks, numbers, dropout)
+        self.network = pixel_unet(self.input_shape, width, blocks, levels, numbers, dropout)
         self.average = ema.make_teacher(self.network)
         self.started = self.add_weight(
             shape=(), dtype="int32", initializer="zeros", trainable=False, name="started"
         )
-        both = keras.Model(self.average.input, middle(self.average, blocks))
+        both = keras.Model(self.average.input, middle(self.average, blocks, levels))
         self.backbone = Backbone(both, name=f"{self.name}_features")
 
     @property
@@ -180,18 +182,23 @@ class PixelCNNPP(SSLModel):
         """A number for the component, and one a colour."""
         return 1 + self.input_shape[2]
 
+    @property
+    def rows_a_step(self):
+        """Rows of the image to one row of the lowest resolution."""
+        return 2 ** (self.levels - 1)
+
     def start_rows(self, count):
         """What the streams know above the image."""
         return self._stepper().start(count)
 
     def draw_rows(self, state, known, keep, noise):
-        """The next four rows, `(B, 4, W, C)`, and `state` after them.
+        """The next `rows_a_step` rows, `(B, rows, W, C)`, and `state` after them.
 
         Args:
             state: as `start_rows` begins it.
-            known: the rows `(B, 4, W, C)` in [0, 1], where they are given.
-            keep: bool `(4,)`, which are.
-            noise: `(B, 4, W, 1 + C)`, uniform in [0, 1).
+            known: the rows `(B, rows, W, C)` in [0, 1], where they are given.
+            keep: bool `(rows,)`, which are.
+            noise: `(B, rows, W, 1 + C)`, uniform in [0, 1).
         """
         kept = ops.cast(keep, known.dtype)[None, :, None, None]
         # What a pixel's draw needs, side by side: noise, whether it is given, and its colours.
@@ -204,7 +211,7 @@ class PixelCNNPP(SSLModel):
         return raster.with_pixel(images, row, column, _value(parameters, noise))
 
     def _stepper(self):
-        return RowByRow(self.average, self.blocks)
+        return RowByRow(self.average, self.blocks, self.levels)
 
     def _draw(self, parameters, given):
         """A pixel `(B, C)` in [0, 1]."""
@@ -236,15 +243,18 @@ def _value(parameters, noise):
     return ops.round(127.5 * (pixel + 1.0)) / 255.0
 
 
-def _check(shape, width, blocks, components, dropout, decay):
-    if shape[0] % FACTOR or shape[1] % FACTOR or shape[2] not in (1, 3):
-        raise ValueError(
-            f"`input_shape` must have sides that are multiples of {FACTOR}, and 1 or 3 channels. "
-            f"Received: input_shape={shape}. Resize the images."
-        )
-    for name, value in (("width", width), ("blocks", blocks), ("components", components)):
+def _check(shape, width, blocks, levels, components, dropout, decay):
+    numbers = {"width": width, "blocks": blocks, "levels": levels, "components": components}
+    for name, value in numbers.items():
         if value < 1:
             raise ValueError(f"`{name}` must be >= 1. Received: {name}={value}.")
     for name, value in (("dropout", dropout), ("decay", decay)):
         if not 0 <= value < 1:
             raise ValueError(f"`{name}` must be in [0, 1). Received: {name}={value}.")
+    factor = 2 ** (levels - 1)
+    if shape[0] % factor or shape[1] % factor or shape[2] not in (1, 3):
+        raise ValueError(
+            f"`input_shape` must have sides that are multiples of {factor}, as levels={levels} "
+            f"halves them {levels - 1} times, and 1 or 3 channels. Received: input_shape={shape}. "
+            "Resize the images, or change `levels`."
+        )

@@ -181,19 +181,17 @@ CASES = {
         rate=0.03,
         slow=True,
     ),
-    "PixelCNN": Case(
-        lambda: keras_ssl.PixelCNN(SHAPE, width=6, depth=1, hidden=6), rate=1e-4
-    ),
+    "PixelCNN": Case(lambda: keras_ssl.PixelCNN(SHAPE, width=6, depth=1, hidden=6), rate=1e-4),
     "PixelCNN without gates": Case(
         lambda: keras_ssl.PixelCNN(SHAPE, width=12, depth=2, hidden=12, gated=False),
         rate=1e-4,
         slow=True,
     ),
     "PixelCNNPP": Case(
-        lambda: keras_ssl.PixelCNNPP(SHAPE, width=4, components=2), rate=1e-5
+        lambda: keras_ssl.PixelCNNPP(SHAPE, width=4, levels=2, components=2), rate=1e-5
     ),
     "PixelCNNPP with dropout": Case(
-        lambda: keras_ssl.PixelCNNPP(SHAPE, width=4, components=2, dropout=0.5),
+        lambda: keras_ssl.PixelCNNPP(SHAPE, width=4, levels=2, components=2, dropout=0.5),
         rate=1e-5,
         slow=True,
     ),

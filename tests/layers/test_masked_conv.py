@@ -41,9 +41,7 @@ def groups_of(channels, groups, parts=1):
     "kernel, groups, channels, filters, parts",
     [((3, 3), 1, 2, 2, 1), ((5, 3), 3, 3, 7, 1), ((1, 3), 3, 7, 10, 2), (1, 2, 5, 4, 1)],
 )
-def test_masks_keep_the_order_of_pixels_and_colours(
-    kind, kernel, groups, channels, filters, parts
-):
+def test_masks_keep_the_order_of_pixels_and_colours(kind, kernel, groups, channels, filters, parts):
     """What is before the pixel is seen, within the kernel; at the pixel, colours before (A, B)."""
     layer = built(MaskedConv2D(filters, kernel, kind, groups, parts), channels)
     found = influence(layer, (*SIZE, channels))

@@ -42,9 +42,7 @@ def test_one_component_without_coefficients_is_the_discretized_logistic():
     parts = np.stack([means, scales, np.zeros_like(means)], axis=-1).reshape(5, 4, 4, 9)
     p = np.concatenate([np.full((5, 4, 4, 1), 7.0), parts], axis=-1)
     found = np.array(losses.discretized_logistic_mixture(images, p)).sum((1, 2))
-    np.testing.assert_allclose(
-        found, losses.discretized_logistic(images, means, scales), rtol=1e-5
-    )
+    np.testing.assert_allclose(found, losses.discretized_logistic(images, means, scales), rtol=1e-5)
 
 
 def test_coefficients_shift_the_means_of_later_colours():

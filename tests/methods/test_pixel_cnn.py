@@ -34,7 +34,7 @@ def logits_of(model, x):
 
 
 def values_seen(model, shape):
-    """Which values the logits of each value depend on, `(D, D)`; weights are large enough to show."""
+    """Which values the logits of each value depend on, `(D, D)`; large weights show it."""
     for variable in model.network.trainable_variables:
         variable.assign(1.7 * variable)
     mix = np.random.default_rng(0).standard_normal(256)

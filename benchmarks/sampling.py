@@ -1,0 +1,71 @@
+r"""How much faster methods draw images when they keep what earlier pixels have left.
+
+    python -m benchmarks.sampling [--methods=PixelCNN,PixelCNNPP] [--sizes=16,24,32] [--record]
+
+Methods that draw pixel by pixel have `sample(count, seed, cached)` and `complete(images, rows,
+seed, cached)`. With `cached`, all `--count` images are drawn. Without, each value costs a forward
+pass over whole images, and all cost the same: the last row alone is drawn, and its time multiplied
+by the height. Networks are untrained, which does not change their cost; times are medians of three
+calls after a first one, which traces.
+"""
+
+import sys
+import time
+
+import numpy as np
+from absl import app, flags
+
+from benchmarks import results
+
+FLAGS = flags.FLAGS
+REPEATS = 3
+HEAD = ["method", "size", "cached, s", "pixel by pixel, s", "ratio"]
+
+
+def row(name, size, count):
+    """Seconds for `count` images of one size in both ways, and their ratio."""
+    import keras_ssl
+
+    images = np.random.default_rng(0).integers(0, 256, (count, size, size, 3)).astype("uint8")
+    model = keras_ssl.create(name, (size, size, 3))
+    if hasattr(model, "start"):
+        model.start(images)
+    fast = seconds(lambda: model.sample(count, seed=0))
+    slow = size * seconds(lambda: model.complete(images, size - 1, seed=0, cached=False))
+    return [name, f"{size} px", f"{fast:.2f}", f"{slow:.1f}", f"{slow / fast:.0f}"]
+
+
+def seconds(draw):
+    """Median time of `draw()`, after a call that traces."""
+    times = []
+    for _ in range(1 + REPEATS):
+        start = time.perf_counter()
+        np.asarray(draw())
+        times.append(time.perf_counter() - start)
+    return float(np.median(times[1:]))
+
+
+def main(arguments):
+    """Measure and print the table."""
+    table = [HEAD]
+    for name in FLAGS.methods:
+        for size in map(int, FLAGS.sizes):
+            table.append(row(name, size, FLAGS.count))
+            print("  ".join(f"{cell:>18}" for cell in table[-1]), flush=True)
+    if FLAGS.record:
+        results.record(
+            "speed",
+            f"Drawing {FLAGS.count} images: cached, and by a forward pass for each value",
+            f"python -m benchmarks.sampling {' '.join(sys.argv[1:])}",
+            {},
+            table=table,
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    flags.DEFINE_list("methods", ["PixelCNN", "PixelCNNPP"], "Names of methods.")
+    flags.DEFINE_list("sizes", ["16", "24", "32"], "Pixels a side.")
+    flags.DEFINE_integer("count", 8, "Images that are drawn together.")
+    flags.DEFINE_bool("record", False, "Whether to write the table to RESULTS.md.")
+    app.run(main)
