@@ -60,6 +60,7 @@ COLUMNS = {
     "collapse monitor": "collapse monitor",
     "bits per dimension": "bits per dimension",
     "bits per pixel in the palette": "bits per pixel in the palette",
+    "bits per pixel, independent tokens": "bits per pixel of independent tokens",
     "reconstruction error / shuffled": "reconstruction error / that of shuffled pairs",
     "minutes": "minutes, evaluation included",
 }

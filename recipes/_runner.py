@@ -119,6 +119,8 @@ class Recipe:
         zero_init_residual: backbones that start with the last gamma of each block at 0.
         source: function of `Config` and the labelled images to those that are trained on.
         smoke: settings that `--smoke` changes besides `SMOKE`.
+        figures: function of model, training images and those it is judged on to more figures, as
+            texts by name.
     """
 
     method: type
@@ -130,6 +132,7 @@ class Recipe:
     zero_init_residual: tuple = ()
     source: Callable | None = None
     smoke: dict = dataclasses.field(default_factory=dict)
+    figures: Callable | None = None
 
     def make_views(self, config):
         """The view pipeline; None for the method's own."""
@@ -264,7 +267,7 @@ def run(
         accuracies["trained"] = _judge(model, source, test, config)
         for name, (knn, probe) in accuracies.items():
             print(f"{name} encoder, all labelled images: kNN {knn:.4f}, linear probe {probe:.4f}")
-    generative = _generative(model, source, test, config)
+    generative = _generative(model, source, test, config, recipe.figures)
     for name, value in generative.items():
         print(f"{name}: {value}")
     _write_result(result, config, accuracies, generative, commit, time.monotonic() - start)
@@ -350,13 +353,16 @@ def _judge(model, source, test, config):
     )
 
 
-def _generative(model, source, test, config):
+def _generative(model, source, test, config, more):
     """What generative methods are judged by, on all test images if there are any."""
     if not figures.is_generative(model):
         return {}
     judged, kind = (test, "test") if test is not None else (source, "training")
     images, _ = judged.arrays((config.image_size, config.image_size), limit=_JUDGED)
     found = figures.generative_figures(model, images, figures.code_lengths(model, images))
+    if more is not None:
+        size = (config.image_size, config.image_size)
+        found |= more(model, source.arrays(size)[0], images)
     return {f"{name}, {len(images)} {kind} images": value for name, value in found.items()}
 
 

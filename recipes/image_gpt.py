@@ -17,9 +17,23 @@ Probe the block that is best for your images (section 4.1; the middle, in the pa
 Departures from the paper: those of the method.
 """
 
-from keras_ssl import ImageGPT
+from keras_ssl import ImageGPT, evaluation
+from keras_ssl.ops import to_unit_range
 from recipes import _runner
 from recipes._runner import SMALL, Config
+
+
+def yardstick(model, train, images):
+    """Bits per pixel of the same tokens under independent places, counted on the same images."""
+    tokens = [evaluation.extract(tokens_of(model), x).astype(int) for x in (train, images)]
+    mean, error = evaluation.independent_values(*tokens, model.palette_size)
+    return {"bits per pixel of independent tokens": f"{mean:.3f} ± {error:.3f}"}
+
+
+def tokens_of(model):
+    """Images to tokens, for `evaluation.extract`."""
+    return lambda images: model.palette(to_unit_range(images))
+
 
 SIZE_S = {"width": 512, "depth": 24, "heads": 8, "remat": True}
 
@@ -35,6 +49,7 @@ RECIPE = _runner.Recipe(
         "imagenet": Config(data="imagenet2012", batch_size=128, epochs=100, options=SIZE_S),
     },
     smoke={"image_size": 8, "options": {"palette_size": 16, "width": 16, "depth": 2}},
+    figures=yardstick,
 )
 
 

@@ -4,7 +4,7 @@ Everything here sees a model as callables (`model.encode`, and of generative met
 `reconstruct`) and works on NumPy arrays.
 """
 
-from keras_ssl.evaluation.baselines import compressed, independent_pixels
+from keras_ssl.evaluation.baselines import compressed, independent_pixels, independent_values
 from keras_ssl.evaluation.diagnosis import Verdict, collapse_figures, diagnose
 from keras_ssl.evaluation.features import extract, labelled, labelled_features
 from keras_ssl.evaluation.fine_tuning import FineTuned, fine_tune, fresh
@@ -45,6 +45,7 @@ __all__ = [
     "fine_tune",
     "fresh",
     "independent_pixels",
+    "independent_values",
     "knn_accuracy",
     "labelled",
     "labelled_features",

@@ -35,11 +35,28 @@ def independent_pixels(train: Any, test: Any) -> tuple[float, float]:
             f"{train.shape} and {test.shape}."
         )
     flat, other = train.reshape(len(train), -1), test.reshape(len(test), -1)
-    dims = flat.shape[1]
-    cells = flat.astype(np.int64) + 256 * np.arange(dims)
-    counts = np.bincount(cells.ravel(), minlength=256 * dims).reshape(dims, 256)
-    bits = -np.log2((counts + 1) / (len(train) + 256))
-    return mean_and_error(bits[np.arange(dims), other].mean(axis=1))
+    return independent_values(flat, other, 256)
+
+
+def independent_values(train: Any, test: Any, count: int) -> tuple[float, float]:
+    """Bits a place of rows of integers, when each place has a distribution of its own.
+
+    That of `independent_pixels`, for values below `count`: of tokens, bits per token.
+
+    Args:
+        train: (N, D), integers from 0 to `count` - 1.
+        test: (n, D), the same.
+        count: number of values.
+
+    Returns:
+        mean over rows and its standard error.
+    """
+    train, test = np.asarray(train), np.asarray(test)
+    dims = train.shape[1]
+    cells = train.astype(np.int64) + count * np.arange(dims)
+    counts = np.bincount(cells.ravel(), minlength=count * dims).reshape(dims, count)
+    bits = -np.log2((counts + 1) / (len(train) + count))
+    return mean_and_error(bits[np.arange(dims), test].mean(axis=1))
 
 
 def compressed(images: Any, codec: str = "PNG") -> tuple[float, float]:

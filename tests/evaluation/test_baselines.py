@@ -21,6 +21,15 @@ def test_independent_pixels_cost_the_entropy_of_their_places():
     assert evaluation.independent_pixels(copied[:2000], copied[2000:])[0] == pytest.approx(one)
 
 
+def test_independent_values_of_tokens_are_counted():
+    """Two places, three values: the counts of 4 rows, one more each."""
+    train = np.array([[0, 2], [0, 2], [1, 2], [0, 1]])
+    mean, error = evaluation.independent_values(train, np.array([[0, 2], [2, 0]]), 3)
+    bits = -np.log2(np.array([[4 / 7, 4 / 7], [1 / 7, 1 / 7]])).mean(axis=1)
+    assert mean == pytest.approx(bits.mean())
+    assert error == pytest.approx(bits.std(ddof=1) / 2**0.5)
+
+
 def test_probabilities_of_a_place_sum_to_one():
     train = RNG.integers(0, 256, (50, 1, 1, 1)).astype(np.uint8)
     values = np.arange(256, dtype=np.uint8).reshape(-1, 1, 1, 1)
