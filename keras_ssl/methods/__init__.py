@@ -14,12 +14,15 @@ from keras_ssl.methods.cmc import CMC
 from keras_ssl.methods.dcl import DCL
 from keras_ssl.methods.denoising_autoencoder import DenoisingAutoencoder
 from keras_ssl.methods.feature_distillation import FeatureDistillation
+from keras_ssl.methods.glow import Glow
 from keras_ssl.methods.infomin import InfoMin
 from keras_ssl.methods.instdisc import InstDisc
 from keras_ssl.methods.moco import MoCo
 from keras_ssl.methods.moco_v3 import MoCoV3
+from keras_ssl.methods.nice import NICE
 from keras_ssl.methods.nnclr import NNCLR
 from keras_ssl.methods.pirl import PIRL
+from keras_ssl.methods.real_nvp import RealNVP
 from keras_ssl.methods.rotnet import RotNet
 from keras_ssl.methods.simclr import SimCLR
 from keras_ssl.methods.simsiam import SimSiam
