@@ -19,7 +19,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_ssl.layers.flows import no_change, sum_of_image
+from keras_ssl.layers.flows import no_change, same_shape, sum_of_image
 
 SPLITS = ("halves", "alternating", "checkerboard")
 SCALES = ("tanh", "sigmoid", "exp")
@@ -43,6 +43,8 @@ class AdditiveCoupling(keras.layers.Layer):
     Raises:
         ValueError: if `split` is unknown, or the network has other shapes.
     """
+
+    compute_output_shape = same_shape
 
     def __init__(
         self,
@@ -112,6 +114,8 @@ class AffineCoupling(keras.layers.Layer):
     Raises:
         ValueError: if `split` or `scale` is unknown, or the network has other shapes.
     """
+
+    compute_output_shape = same_shape
 
     def __init__(
         self,
@@ -184,6 +188,10 @@ class Seen(keras.layers.Layer):
         super().__init__(dtype=dtype, **kwargs)
         _check_split(split)
         self.split, self.flip = split, flip
+
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple:
+        """Shape of the half."""
+        return input_shape[0], *half_shapes(input_shape[1:], self.split, self.flip)[0]
 
     def call(self, x: Any) -> Any:
         """The half."""

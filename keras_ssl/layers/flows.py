@@ -33,6 +33,14 @@ _LEAST_SPREAD = 1e-6  # added to a channel's standard deviation
 _SPEED = 3.0  # of log-scales, see `ActNorm`
 
 
+def same_shape(layer: keras.layers.Layer, input_shape: Sequence[int | None]) -> tuple:
+    """Shapes of y, like x, and of log_det: a `compute_output_shape`.
+
+    Without it, Keras would trace whole flows to find out, several times.
+    """
+    return tuple(input_shape), (input_shape[0],)
+
+
 @contextlib.contextmanager
 def starting():
     """Within it, `ActNorm` layers that are called eagerly set their weights from their input."""
@@ -62,6 +70,8 @@ class ActNorm(keras.layers.Layer):
         dtype: of weights and arithmetic.
         **kwargs: as `keras.layers.Layer`.
     """
+
+    compute_output_shape = same_shape
 
     def __init__(
         self, center: bool = True, from_data: bool = True, dtype: Any = "float32", **kwargs: Any
@@ -117,6 +127,8 @@ class Invertible1x1(keras.layers.Layer):
         dtype: of weights and arithmetic.
         **kwargs: as `keras.layers.Layer`.
     """
+
+    compute_output_shape = same_shape
 
     def __init__(self, dtype: Any = "float32", **kwargs: Any):
         super().__init__(dtype=dtype, **kwargs)
@@ -193,6 +205,11 @@ class Squeeze(keras.layers.Layer):
             )
         self.built = True
 
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple:
+        """Shapes of the output and of log_det."""
+        batch, height, width, channels = input_shape
+        return (batch, height // 2, width // 2, 4 * channels), (batch,)
+
     def call(self, x: Any) -> tuple[Any, Any]:
         """The output `(B, H/2, W/2, 4C)` of `x`, `(B, H, W, C)`, and zeros."""
         _, height, width, channels = x.shape
@@ -220,6 +237,8 @@ class Permutation(keras.layers.Layer):
     Raises:
         ValueError: if `order` is no permutation.
     """
+
+    compute_output_shape = same_shape
 
     def __init__(self, order: Sequence[int], dtype: Any = "float32", **kwargs: Any):
         super().__init__(dtype=dtype, **kwargs)
@@ -256,6 +275,8 @@ class Rescale(keras.layers.Layer):
     Raises:
         ValueError: if `scale` is 0.
     """
+
+    compute_output_shape = same_shape
 
     def __init__(self, scale: float, offset: float = 0.0, dtype: Any = "float32", **kwargs: Any):
         super().__init__(dtype=dtype, **kwargs)
@@ -294,6 +315,10 @@ class Flatten(keras.layers.Layer):
         self._shape = tuple(input_shape[1:])
         self.built = True
 
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple:
+        """Shapes of the output and of log_det."""
+        return (input_shape[0], math.prod(input_shape[1:])), (input_shape[0],)
+
     def call(self, x: Any) -> tuple[Any, Any]:
         """The vectors `(B, D)` and zeros."""
         return _flat(x), no_change(x)
@@ -324,6 +349,8 @@ class Logit(keras.layers.Layer):
     Raises:
         ValueError: if `alpha` is outside its range.
     """
+
+    compute_output_shape = same_shape
 
     def __init__(self, alpha: float = 0.05, dtype: Any = "float32", **kwargs: Any):
         super().__init__(dtype=dtype, **kwargs)
@@ -363,11 +390,19 @@ class Chain(keras.layers.Layer):
 
     def build(self, input_shape: Sequence[int | None]) -> None:
         """Build the steps, each for what the one before gives."""
-        x = keras.KerasTensor((None, *input_shape[1:]), self.dtype)
+        shape = tuple(input_shape)
         for step in self.steps:
-            x, _ = step(x)
-        self.output_shape = tuple(x.shape)
+            if not step.built:
+                step.build(shape)
+            shape, _ = step.compute_output_shape(shape)
         self.built = True
+
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple:
+        """Shapes of the output and of log_det."""
+        shape = tuple(input_shape)
+        for step in self.steps:
+            shape, _ = step.compute_output_shape(shape)
+        return shape, (shape[0],)
 
     def call(self, x: Any) -> tuple[Any, Any]:
         """The output and log_det."""
@@ -418,21 +453,22 @@ class MultiScale(keras.layers.Layer):
 
     def build(self, input_shape: Sequence[int | None]) -> None:
         """Build the levels and note the shapes of the z_l."""
-        x = keras.KerasTensor((None, *input_shape[1:]), self.dtype)
-        self._shapes = []
+        shape, self._shapes = tuple(input_shape), []
         for level in self.levels[:-1]:
-            x, _ = level(x)
-            height, width, channels = x.shape[1:]
+            *places, channels = self._after(level, shape)
             if channels % 2:
                 raise ValueError(
                     "Every level but the last must give an even number of channels, half of which "
-                    f"goes on. Received: {channels} at {height}x{width}. Squeeze within the level."
+                    f"goes on. Received: {channels}. Squeeze within the level."
                 )
-            x = keras.KerasTensor((None, height, width, channels // 2), self.dtype)
-            self._shapes.append(x.shape[1:])
-        x, _ = self.levels[-1](x)
-        self._shapes.append(x.shape[1:])
+            shape = (*places, channels // 2)
+            self._shapes.append(shape[1:])
+        self._shapes.append(self._after(self.levels[-1], shape)[1:])
         self.built = True
+
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple:
+        """Shapes of z and of log_det."""
+        return (input_shape[0], math.prod(input_shape[1:])), (input_shape[0],)
 
     def call(self, x: Any) -> tuple[Any, Any]:
         """The vector z, `(B, D)`, and log_det."""
@@ -467,6 +503,13 @@ class MultiScale(keras.layers.Layer):
     def from_config(cls, config: dict) -> "MultiScale":
         """An architecture of this config, with fresh weights."""
         return cls(**{**config, "levels": _layers(config["levels"])})
+
+    @staticmethod
+    def _after(level: keras.layers.Layer, shape: tuple) -> tuple:
+        """Build a level for `shape`; the shape that it gives."""
+        if not level.built:
+            level.build(shape)
+        return level.compute_output_shape(shape)[0]
 
 
 def no_change(x: Any) -> Any:

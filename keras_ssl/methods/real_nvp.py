@@ -193,3 +193,8 @@ def _check(image_shape, num_scales, width, num_blocks):
             f"Height and width must be multiples of 2^(num_scales-1) = {factor}. Received: "
             f"input_shape={image_shape}. Use fewer scales or another image size."
         )
+    if max(image_shape[:2]) == factor:
+        raise ValueError(
+            "The checkerboard of the last scale needs two places at least. Received: "
+            f"num_scales={num_scales} for input_shape={image_shape}, which leaves one. Use fewer."
+        )
