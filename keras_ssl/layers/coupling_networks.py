@@ -93,7 +93,7 @@ def residual_network(
     Args:
         shape: (height, width, channels) of what is seen.
         width: channels of the hidden layers.
-        blocks: residual blocks; the paper's 8 for 32 px, 4 for 64 px.
+        blocks: residual blocks; the paper's 8 for CIFAR-10, 2 for images of 64 px.
         outputs: maps.
         dtype: of weights and arithmetic.
 

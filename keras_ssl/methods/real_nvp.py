@@ -42,8 +42,8 @@ class RealNVP(SSLModel):
     values from the other half, and must know what is in the image; z itself has all of an image's
     information, but none of it arranged.
 
-    The defaults train on a CPU; the paper's model for 32 px has `width=64` and `num_blocks=8`, for
-    64 px `width=32`, `num_blocks=4` and more scales.
+    The defaults train on a CPU; the paper's CIFAR-10 model has `width=64` and `num_blocks=8`, that
+    for 64 px `num_scales=5`, `width=32` and `num_blocks=2`.
 
     Args:
         input_shape: (height, width, channels); height and width are multiples of 2^(num_scales-1).
