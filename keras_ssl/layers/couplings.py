@@ -19,7 +19,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_ssl.layers.flows import no_change, same_shape, sum_of_image
+from keras_ssl.layers.flows import is_starting, no_change, same_shape, sum_of_image
 
 SPLITS = ("halves", "alternating", "checkerboard")
 SCALES = ("tanh", "sigmoid", "exp")
@@ -37,6 +37,8 @@ class AdditiveCoupling(keras.layers.Layer):
         network: m, a built `keras.Model` from one half to the shape of the other.
         split: how the input is halved, one of `SPLITS`.
         flip: whether the network sees the second half.
+        remat: whether gradients compute the network again, in the place of memory for what it
+            computed.
         dtype: of the arithmetic.
         **kwargs: as `keras.layers.Layer`.
 
@@ -51,12 +53,13 @@ class AdditiveCoupling(keras.layers.Layer):
         network: keras.Model,
         split: str = "halves",
         flip: bool = False,
+        remat: bool = False,
         dtype: Any = "float32",
         **kwargs: Any,
     ):
         super().__init__(dtype=dtype, **kwargs)
         _check_split(split)
-        self.network, self.split, self.flip = network, split, flip
+        self.network, self.split, self.flip, self.remat = network, split, flip, remat
 
     def build(self, input_shape: Sequence[int | None]) -> None:
         """Check the network's shapes."""
@@ -83,7 +86,7 @@ class AdditiveCoupling(keras.layers.Layer):
         return cls(**_with_network(config))
 
     def _shift(self, seen: Any) -> Any:
-        return _where_moved(self.network(seen), self.split, self.flip)
+        return _where_moved(_output(self, seen), self.split, self.flip)
 
 
 @keras.saving.register_keras_serializable("keras_ssl")
@@ -108,6 +111,8 @@ class AffineCoupling(keras.layers.Layer):
         split: how the input is halved, one of `SPLITS`.
         flip: whether the network sees the second half.
         scale: one of the three above.
+        remat: whether gradients compute the network again, in the place of memory for what it
+            computed.
         dtype: of weights and arithmetic.
         **kwargs: as `keras.layers.Layer`.
 
@@ -123,6 +128,7 @@ class AffineCoupling(keras.layers.Layer):
         split: str = "halves",
         flip: bool = False,
         scale: str = "tanh",
+        remat: bool = False,
         dtype: Any = "float32",
         **kwargs: Any,
     ):
@@ -130,7 +136,8 @@ class AffineCoupling(keras.layers.Layer):
         _check_split(split)
         if scale not in SCALES:
             raise ValueError(f"`scale` must be one of {SCALES}. Received: scale={scale!r}.")
-        self.network, self.split, self.flip, self.scale = network, split, flip, scale
+        self.network, self.split, self.flip, self.remat = network, split, flip, remat
+        self.scale = scale
 
     def build(self, input_shape: Sequence[int | None]) -> None:
         """Check the network's shapes; make g, `(C,)`, where there is one."""
@@ -163,7 +170,7 @@ class AffineCoupling(keras.layers.Layer):
         return cls(**_with_network(config))
 
     def _shift_and_scale(self, seen: Any) -> tuple[Any, Any]:
-        shift, raw = ops.split(self.network(seen), 2, axis=-1)
+        shift, raw = ops.split(_output(self, seen), 2, axis=-1)
         if self.scale == "tanh":
             log_scale = self.bound * ops.tanh(raw)
         elif self.scale == "sigmoid":
@@ -234,6 +241,13 @@ def _join(seen: Any, moved: Any, split: str, flip: bool) -> Any:
     return ops.reshape(ops.stack(parts, axis=-1), (-1, *seen.shape[1:-1], 2 * seen.shape[-1]))
 
 
+def _output(layer: keras.Layer, seen: Any) -> Any:
+    """What the network of a coupling makes of `seen`."""
+    if layer.remat and not is_starting():  # the start assigns to weights, which needs no gradient
+        return keras.remat(lambda x: layer.network(x))(seen)
+    return layer.network(seen)
+
+
 def _where_moved(values: Any, split: str, flip: bool) -> Any:
     """Of the network's output on a checkerboard, the places that are moved; zeros elsewhere."""
     if split != "checkerboard":
@@ -272,7 +286,7 @@ def _check_network(layer: keras.Layer, input_shape: Sequence[int | None], maps: 
 
 def _config(layer: keras.Layer) -> dict:
     network = keras.saving.serialize_keras_object(layer.network)
-    return {"network": network, "split": layer.split, "flip": layer.flip}
+    return {"network": network, "split": layer.split, "flip": layer.flip, "remat": layer.remat}
 
 
 def _with_network(config: dict) -> dict:

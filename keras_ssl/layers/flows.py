@@ -51,6 +51,11 @@ def starting():
         _STARTING.reset(token)
 
 
+def is_starting() -> bool:
+    """Whether the code runs within `starting`."""
+    return _STARTING.get()
+
+
 @keras.saving.register_keras_serializable("keras_ssl")
 class ActNorm(keras.layers.Layer):
     """Activation normalisation: one offset b and one scale a channel, learned like any weight.
@@ -89,7 +94,7 @@ class ActNorm(keras.layers.Layer):
 
     def call(self, x: Any) -> tuple[Any, Any]:
         """The output and log_det of `x`, `(B, ..., C)`."""
-        if self.from_data and _STARTING.get():
+        if self.from_data and is_starting():
             self._start(x)
         log_scale = _SPEED * ops.convert_to_tensor(self.log_scale)
         y = (x + self.bias if self.center else x) * ops.exp(log_scale)

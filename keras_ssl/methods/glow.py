@@ -46,6 +46,7 @@ class Glow(SSLModel):
         num_levels: L, >= 1.
         num_steps: K, of a level, >= 1.
         width: channels of the hidden layers of couplings.
+        remat: whether gradients compute the networks of couplings again, in the place of memory.
         **kwargs: as `keras.Model`.
 
     Batch:
@@ -64,13 +65,20 @@ class Glow(SSLModel):
     short_run = optimizers.ShortRun(below=10_000, learning_rate=2e-3)
 
     def __init__(
-        self, input_shape, num_levels: int = 3, num_steps: int = 4, width: int = 64, **kwargs
+        self,
+        input_shape,
+        num_levels: int = 3,
+        num_steps: int = 4,
+        width: int = 64,
+        remat: bool = False,
+        **kwargs,
     ):
         super().__init__(**kwargs)
         self.input_shape = check_image_shape(input_shape)
         _check(self.input_shape, num_levels, num_steps, width)
         self.num_levels, self.num_steps, self.width = num_levels, num_steps, width
-        self.flow = glow_flow(self.input_shape, num_levels, num_steps, width)
+        self.remat = remat
+        self.flow = glow_flow(self.input_shape, num_levels, num_steps, width, remat)
         self.started = flows.start_flag(self)
         features = _encoder(self.flow, self.input_shape, num_steps)
         self.backbone = backbones.Backbone(features, name="glow_features")
@@ -130,7 +138,7 @@ class Glow(SSLModel):
         return keras.optimizers.Adam(optimizers.WarmupDrops(1e-3, (), warmup_steps=warmup))
 
 
-def glow_flow(image_shape, num_levels, num_steps, width, dtype="float32"):
+def glow_flow(image_shape, num_levels, num_steps, width, remat=False, dtype="float32"):
     """The flow of Glow, built: images `(B, *image_shape)` to vectors `(B, D)`."""
     height, side, channels = image_shape
     levels = []
@@ -140,7 +148,7 @@ def glow_flow(image_shape, num_levels, num_steps, width, dtype="float32"):
         steps = [Squeeze(dtype=dtype)]
         for _ in range(num_steps):
             network = glow_network(half, width, channels, dtype)
-            coupling = AffineCoupling(network, scale="sigmoid", dtype=dtype)
+            coupling = AffineCoupling(network, scale="sigmoid", remat=remat, dtype=dtype)
             steps += [ActNorm(dtype=dtype), Invertible1x1(dtype=dtype), coupling]
         if level < num_levels - 1:  # p(the half that leaves | the half that stays)
             channels //= 2

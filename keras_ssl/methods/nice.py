@@ -136,7 +136,10 @@ def nice_flow(image_shape, num_couplings, width, depth, dtype="float32"):
     half = math.prod(image_shape) // 2
     couplings = [
         AdditiveCoupling(
-            dense_network(half, width, depth, half, dtype), "alternating", number % 2 == 1, dtype
+            dense_network(half, width, depth, half, dtype),
+            "alternating",
+            number % 2 == 1,
+            dtype=dtype,
         )
         for number in range(num_couplings)
     ]

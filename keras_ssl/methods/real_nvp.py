@@ -51,6 +51,7 @@ class RealNVP(SSLModel):
         width: channels of the networks at the first resolution; they double where it halves, >= 1.
         num_blocks: residual blocks of a network, >= 1.
         alpha: pixels are squeezed into (alpha, 1 - alpha) before the logit, in (0, 0.5).
+        remat: whether gradients compute the networks of couplings again, in the place of memory.
         **kwargs: as `keras.Model`.
 
     Batch:
@@ -74,14 +75,15 @@ class RealNVP(SSLModel):
         width: int = 16,
         num_blocks: int = 1,
         alpha: float = 0.05,
+        remat: bool = False,
         **kwargs,
     ):
         super().__init__(**kwargs)
         self.input_shape = check_image_shape(input_shape)
         _check(self.input_shape, num_scales, width, num_blocks)
         self.num_scales, self.width, self.num_blocks = num_scales, width, num_blocks
-        self.alpha = alpha
-        self.flow = real_nvp_flow(self.input_shape, num_scales, width, num_blocks, alpha)
+        self.alpha, self.remat = alpha, remat
+        self.flow = real_nvp_flow(self.input_shape, num_scales, width, num_blocks, alpha, remat)
         self.started = flows.start_flag(self)
         features = _encoder(self.flow, self.input_shape)
         self.backbone = backbones.Backbone(features, name="real_nvp_features")
@@ -137,7 +139,9 @@ class RealNVP(SSLModel):
         return keras.optimizers.Adam(1e-3, global_clipnorm=_CLIP)
 
 
-def real_nvp_flow(image_shape, num_scales, width, num_blocks, alpha, dtype="float32"):
+def real_nvp_flow(
+    image_shape, num_scales, width, num_blocks, alpha=0.05, remat=False, dtype="float32"
+):
     """The flow of RealNVP, built: images `(B, *image_shape)` to vectors `(B, D)`."""
 
     def couplings(shape, split, width, count):
@@ -146,7 +150,8 @@ def real_nvp_flow(image_shape, num_scales, width, num_blocks, alpha, dtype="floa
             flip = number % 2 == 1
             seen, moved = half_shapes(shape, split, flip)
             network = residual_network(seen, width, num_blocks, 2 * moved[-1], dtype)
-            layers += [AffineCoupling(network, split, flip, dtype=dtype), ActNorm(dtype=dtype)]
+            coupling = AffineCoupling(network, split, flip, remat=remat, dtype=dtype)
+            layers += [coupling, ActNorm(dtype=dtype)]
         return layers
 
     height, side, channels = image_shape
