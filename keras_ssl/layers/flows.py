@@ -380,6 +380,70 @@ class Logit(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("keras_ssl")
+class Whitening(keras.layers.Layer):
+    """A fixed linear map of vectors that makes values uncorrelated, with variance 1.
+
+        y = (x - m) V diag(s) V^T,    s_d = lambda_d^(-1/2),    log_det = sum_d log s_d
+
+    with m the mean and V diag(lambda) V^T the covariance that `fit` was given ("ZCA": of all
+    whitening maps the nearest to the identity, so that places stay what they were). At first it is
+    the identity.
+
+    Krizhevsky 2009, appendix A. Departures: small eigenvalues can be pooled, see `fit`.
+
+    Args:
+        dtype: of weights and arithmetic.
+        **kwargs: as `keras.layers.Layer`.
+    """
+
+    compute_output_shape = same_shape
+
+    def __init__(self, dtype: Any = "float32", **kwargs: Any):
+        super().__init__(dtype=dtype, **kwargs)
+
+    def build(self, input_shape: Sequence[int | None]) -> None:
+        """Make m, s `(D,)` and V `(D, D)`, none of them trained."""
+        size = input_shape[-1]
+        still = {"trainable": False}
+        self.mean = self.add_weight((size,), "zeros", name="mean", **still)
+        self.scale = self.add_weight((size,), "ones", name="scale", **still)
+        self.directions = self.add_weight((size, size), "identity", name="directions", **still)
+        self.built = True
+
+    def fit(self, mean: np.ndarray, covariance: np.ndarray, rank: int) -> None:
+        """Set the map from moments.
+
+        Args:
+            mean: `(D,)`.
+            covariance: `(D, D)`.
+            rank: largest eigenvalues that are taken as they are; the smaller ones, which few images
+                do not tell, are replaced by their mean, as in probabilistic PCA (Tipping and Bishop
+                1999, https://doi.org/10.1111/1467-9868.00196). At least 1.
+        """
+        eigenvalues, directions = scipy.linalg.eigh(covariance)  # in increasing order
+        pooled = len(eigenvalues) - rank
+        if pooled > 0:
+            eigenvalues[:pooled] = eigenvalues[:pooled].mean()
+        self.mean.assign(mean)
+        self.scale.assign(1.0 / np.sqrt(eigenvalues))
+        self.directions.assign(directions)
+
+    def call(self, x: Any) -> tuple[Any, Any]:
+        """The output and log_det."""
+        y = self._along(x - self.mean, ops.convert_to_tensor(self.scale))
+        return y, no_change(x) + ops.sum(ops.log(self.scale))
+
+    def inverse(self, y: Any) -> Any:
+        """The input that gives y."""
+        return self._along(y, 1.0 / self.scale) + self.mean
+
+    def _along(self, x: Any, scale: Any) -> Any:
+        """`x` with its components along the directions scaled."""
+        v = ops.convert_to_tensor(self.directions)
+        return ops.matmul(ops.matmul(x, v) * scale, ops.transpose(v))
+
+
+@keras.saving.register_keras_serializable("keras_ssl")
 class Chain(keras.layers.Layer):
     """Flow layers one after the other; log-determinants add up.
 

@@ -84,6 +84,11 @@ def start_flag(model):
     )
 
 
+def has_started(model):
+    """Whether the normalisation has had its start."""
+    return bool(ops.convert_to_numpy(model.started))
+
+
 def start_once(model, source):
     """Start the activation normalisation from the first images of `source`, once in a model's life.
 
@@ -93,7 +98,7 @@ def start_once(model, source):
     Raises:
         ValueError: if there is no source, and the model has had no start.
     """
-    if int(ops.convert_to_numpy(model.started)):
+    if has_started(model):
         return
     name = type(model).__name__
     if source is None:
@@ -107,6 +112,30 @@ def start_once(model, source):
     with flows.starting():
         model.flow(dequantized(to_unit_range(images), noise))
     model.started.assign(1)
+
+
+def moments(source, image_shape):
+    """Mean and covariance of the images of `source` and their mirror images, as vectors.
+
+    Args:
+        source: a `keras_ssl.data.Source`.
+        image_shape: (height, width, channels).
+
+    Returns:
+        Mean `(D,)` and covariance `(D, D)` of y = (k + u) / 256, the noise u included, float64.
+    """
+    size = math.prod(image_shape)
+    total, products, count = np.zeros(size), np.zeros((size, size)), 0
+    for images, _ in source.batches(image_shape[:2], _MOST):
+        y = ops.convert_to_numpy(dequantized(to_unit_range(images), 0.5)).astype("float64")
+        for part in (y, y[:, :, ::-1]):
+            vectors = part.reshape(-1, size) - 0.5  # about the mean, for the difference below
+            total += vectors.sum(axis=0)
+            products += vectors.T @ vectors
+            count += len(vectors)
+    mean = total / count
+    covariance = products / count - np.outer(mean, mean) + np.eye(size) / (12 * 256.0**2)
+    return mean + 0.5, covariance
 
 
 def encoder(image_shape, levels, coupling):

@@ -1,8 +1,9 @@
 """NICE: the likelihood of images by additive couplings, which keep volumes.
 
 Dinh, Krueger and Bengio 2014, https://arxiv.org/abs/1410.8516 (sections 3 and 5). Departures from
-the authors' code: no whitening of the images before the flow; the scales start from data, and move
-three times as fast under Adam (`layers.flows.ActNorm`); mirrored images.
+the authors' code: the scales start from data, and move three times as fast under Adam
+(`layers.flows.ActNorm`); whitening pools the eigenvalues that few images do not tell; mirrored
+images.
 """
 
 import math
@@ -15,8 +16,10 @@ from keras_ssl.backbones.backbone import check_image_shape
 from keras_ssl.engine import SSLModel
 from keras_ssl.layers.coupling_networks import dense_network
 from keras_ssl.layers.couplings import AdditiveCoupling
-from keras_ssl.layers.flows import ActNorm, Chain, Flatten, Rescale
+from keras_ssl.layers.flows import ActNorm, Chain, Flatten, Rescale, Whitening
 from keras_ssl.methods import flows
+
+_WHITENED = 4096  # values of the largest images that are whitened by default
 
 
 @keras.saving.register_keras_serializable("keras_ssl")
@@ -24,18 +27,22 @@ class NICE(SSLModel):
     """Map images to independent variables: shifts of one half of the values by the other, a scale.
 
     The values of 2 y - 1, y = (k + u) / 256 for 8-bit values k and uniform noise u, are one vector,
-    colours innermost. Couplings shift its odd places by a function of the even ones, and in turn;
-    they have determinant 1. Then every value has a scale exp(s_d). With z = f(y) and p the density
-    of a standard logistic or normal variable,
+    colours innermost, and are whitened by a fixed map. Couplings shift the odd places by a function
+    of the even ones, and in turn; they have determinant 1. Then every value has a scale exp(s_d).
+    With z = f(y), p the density of a standard logistic or normal variable, and W the whitening,
 
-        L = mean_i sum_d ( -log p(z_id) - s_d ) + D log 128,
+        L = mean_i sum_d ( -log p(z_id) - s_d ) - log |det W| + D log 128,
 
     in nats, which bounds -log P(k) from above.
 
-    The scales start from the first 256 images, at the first epoch (`begin_epoch`), so that z has
-    variance 1. `encode` gives the last hidden layer (ReLU) of the network of the last coupling: it
-    predicts half of the values from the other half, and must know what is in the image; z itself
-    has all of an image's information, but none of it arranged. There is no feature map.
+    Before the first epoch (`begin_epoch`), W is made from all images and their mirror images; it
+    takes as many eigenvalues of their covariance as half of the images, and the mean of the others.
+    Then the scales start from the first 256 images, so that z has variance 1. W has D^2 numbers and
+    costs D^3 operations, about half a minute on two cores for the 3,072 values of 32 px.
+
+    `encode` gives the last hidden layer (ReLU) of the network of the last coupling: it predicts
+    half of the values from the other half, and must know what is in the image; z itself has all of
+    an image's information, but none of it arranged. There is no feature map.
 
     The defaults train on a CPU; the paper's CIFAR-10 model has `width=2000` and `depth=4`.
 
@@ -45,6 +52,8 @@ class NICE(SSLModel):
         width: units of the hidden layers of couplings, >= 1.
         depth: hidden layers of a coupling, >= 1.
         prior: "logistic" or "normal".
+        whitening: whether images are whitened, as the paper does with colour photographs; None for
+            whether they have at most 4,096 values.
         **kwargs: as `keras.Model`.
 
     Batch:
@@ -67,25 +76,33 @@ class NICE(SSLModel):
         width: int = 512,
         depth: int = 3,
         prior: str = "logistic",
+        whitening: bool | None = None,
         **kwargs,
     ):
         super().__init__(**kwargs)
         self.input_shape = check_image_shape(input_shape)
         _check(self.input_shape, num_couplings, width, depth, prior)
         self.num_couplings, self.width, self.depth = num_couplings, width, depth
-        self.prior = prior
-        self.flow = nice_flow(self.input_shape, num_couplings, width, depth)
+        self.prior, self.whitening = prior, whitening
+        if whitening is None:
+            whitening = math.prod(self.input_shape) <= _WHITENED
+        self.flow = nice_flow(self.input_shape, num_couplings, width, depth, whitening)
         self.started = flows.start_flag(self)
         *before, coupling, _ = self.flow.steps
         features = flows.encoder(self.input_shape, [before], coupling)
         self.backbone = backbones.Backbone(features, name="nice_features")
 
     def begin_epoch(self, source):
-        """Start the scales from the first images, before the first epoch alone.
+        """Make the whitening from all images and start the scales, before the first epoch alone.
 
         Raises:
             ValueError: if there are no images to start from, and they have had no start.
         """
+        if source is not None and not flows.has_started(self):
+            for step in self.flow.steps:
+                if isinstance(step, Whitening):
+                    mean, covariance = flows.moments(source, self.input_shape)
+                    step.fit(2.0 * mean - 1.0, 4.0 * covariance, source.size // 2)  # of 2 y - 1
         flows.start_once(self, source)
 
     def compute_losses(self, batch, training):
@@ -131,7 +148,7 @@ class NICE(SSLModel):
         return keras.optimizers.Adam(1e-3, beta_2=0.99, epsilon=1e-4)
 
 
-def nice_flow(image_shape, num_couplings, width, depth, dtype="float32"):
+def nice_flow(image_shape, num_couplings, width, depth, whitening=False, dtype="float32"):
     """The flow of NICE, built: images `(B, *image_shape)` to vectors `(B, D)`."""
     half = math.prod(image_shape) // 2
     couplings = [
@@ -143,8 +160,10 @@ def nice_flow(image_shape, num_couplings, width, depth, dtype="float32"):
         )
         for number in range(num_couplings)
     ]
-    to_vector = [Rescale(2.0, -1.0, dtype=dtype), Flatten(dtype=dtype)]
-    flow = Chain([*to_vector, *couplings, ActNorm(center=False, dtype=dtype)], dtype=dtype)
+    first = [Rescale(2.0, -1.0, dtype=dtype), Flatten(dtype=dtype)]
+    if whitening:
+        first.append(Whitening(dtype=dtype))
+    flow = Chain([*first, *couplings, ActNorm(center=False, dtype=dtype)], dtype=dtype)
     flow.build((None, *image_shape))
     return flow
 

@@ -22,6 +22,7 @@ from keras_ssl.layers.flows import (
     Permutation,
     Rescale,
     Squeeze,
+    Whitening,
     starting,
 )
 
@@ -46,6 +47,14 @@ def two_levels(dtype="float64"):
     return MultiScale([level(), level()], dtype=dtype)
 
 
+def whitening(seed=3):
+    layer, rng = Whitening(**F64), np.random.default_rng(seed)
+    layer.build((None, 6))
+    factors = rng.standard_normal((6, 6))
+    layer.fit(rng.standard_normal(6), factors @ factors.T, 6)
+    return layer
+
+
 def dense_coupling():
     return AdditiveCoupling(dense_network(6, 5, 2, 6, "float64"), "alternating", **F64)
 
@@ -66,6 +75,7 @@ LAYERS = {
     "sigmoid": (lambda: coupling("sigmoid", flip=True), SHAPE),
     "exp": (lambda: coupling("exp"), SHAPE),
     "chain": (lambda: Chain([ActNorm(**F64), coupling("tanh"), Squeeze(**F64)], **F64), SHAPE),
+    "whitening": (whitening, (6,)),
     "levels": (two_levels, (4, 4, 3)),
 }
 
@@ -75,7 +85,7 @@ def stirred(name, seed=0):
     make, shape = LAYERS[name]
     keras.utils.set_random_seed(seed)
     layer, x = make(), np.random.default_rng(seed).random((3, *shape))
-    layer.build((None, *shape))
+    layer(x)
     rng = np.random.default_rng(seed + 1)
     for variable in layer.trainable_variables:
         variable.assign_add(0.2 * rng.standard_normal(variable.shape))
@@ -186,6 +196,24 @@ def test_rotations_follow_the_seed():
 
     np.testing.assert_array_equal(kernel(0), kernel(0))
     assert np.abs(kernel(0) - kernel(1)).max() > 0.01
+
+
+def test_whitening():
+    """Variables become uncorrelated, by a symmetric map; pooled eigenvalues keep their sum."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((500, 4)) @ rng.standard_normal((4, 4)) + 3.0
+    mean, covariance = x.mean(axis=0), np.cov(x.T, bias=True)
+    layer = Whitening(**F64)
+    layer.build((None, 4))
+    np.testing.assert_array_equal(layer(x)[0], x)
+    layer.fit(mean, covariance, rank=4)
+    np.testing.assert_allclose(np.cov(np.array(layer(x)[0]).T, bias=True), np.eye(4), atol=1e-10)
+    matrix = np.array(layer(np.eye(4) + mean)[0])
+    np.testing.assert_allclose(matrix, matrix.T, atol=1e-12)
+    layer.fit(mean, covariance, rank=1)
+    eigenvalues = np.linalg.eigvalsh(covariance)
+    expected = [*[eigenvalues[:3].mean()] * 3, eigenvalues[3]]
+    np.testing.assert_allclose(np.array(layer.scale) ** -2.0, expected)
 
 
 def test_squeeze_order():
