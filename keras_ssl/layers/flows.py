@@ -6,8 +6,8 @@ The convention of all of them, and of those in `couplings.py`: a layer f of a fl
     x = layer.inverse(y)            exact up to rounding
 
 Channels are last. Weights and arithmetic are float32 under every policy (`dtype` is an argument of
-the constructor for tests, which take float64): a log-determinant sums thousands of terms, and an
-inverse undoes what rounding is left of it.
+the constructor for tests, which take float64), linear maps without TF32 on GPUs: a log-determinant
+sums thousands of terms, and an inverse must undo what was done.
 
 Activation normalisation starts from data: within `starting`, a layer that is called eagerly sets
 its weights from its own input before it applies them. So one pass starts a whole flow, layer by
@@ -25,6 +25,8 @@ import keras
 import numpy as np
 import scipy.linalg
 from keras import ops
+
+from keras_ssl import distribute
 
 # A context variable, not an argument: `starting` must reach layers inside the networks of
 # couplings. It is false wherever a graph is traced.
@@ -157,15 +159,18 @@ class Invertible1x1(keras.layers.Layer):
     def call(self, x: Any) -> tuple[Any, Any]:
         """The output and log_det of `x`, `(B, ..., C)`."""
         lower, upper = self._factors()
-        w = ops.matmul(self.permutation, ops.matmul(lower, upper))
-        return ops.matmul(x, w), no_change(x) + self._places * ops.sum(self.log_scale)
+        w = distribute.matmul_float32(distribute.matmul_float32(self._permutation(), lower), upper)
+        return _map_channels(x, w), no_change(x) + self._places * ops.sum(self.log_scale)
 
     def inverse(self, y: Any) -> Any:
         """The input that gives y."""
         lower, upper = self._factors()
         # W^-1 = U^-1 (L^-1 P^T), of the small matrices alone.
-        right = ops.solve_triangular(lower, ops.transpose(self.permutation), lower=True)
-        return ops.matmul(y, ops.solve_triangular(upper, right, lower=False))
+        right = ops.solve_triangular(lower, ops.transpose(self._permutation()), lower=True)
+        return _map_channels(y, ops.solve_triangular(upper, right, lower=False))
+
+    def _permutation(self) -> Any:
+        return ops.convert_to_tensor(self.permutation)
 
     def _factors(self) -> tuple[Any, Any]:
         channels = self.log_scale.shape[0]
@@ -440,7 +445,8 @@ class Whitening(keras.layers.Layer):
     def _along(self, x: Any, scale: Any) -> Any:
         """`x` with its components along the directions scaled."""
         v = ops.convert_to_tensor(self.directions)
-        return ops.matmul(ops.matmul(x, v) * scale, ops.transpose(v))
+        along = distribute.matmul_float32(x, v)
+        return distribute.matmul_float32(along * scale, ops.transpose(v))
 
 
 @keras.saving.register_keras_serializable("keras_ssl")
@@ -589,6 +595,12 @@ def no_change(x: Any) -> Any:
 def sum_of_image(x: Any) -> Any:
     """Sum over all axes but the first."""
     return ops.sum(x, axis=tuple(range(1, len(x.shape))))
+
+
+def _map_channels(x: Any, w: Any) -> Any:
+    """`x W` at each place."""
+    y = distribute.matmul_float32(ops.reshape(x, (-1, x.shape[-1])), w)
+    return ops.reshape(y, (-1, *x.shape[1:]))
 
 
 def _flat(x: Any) -> Any:

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_ssl import distribute
 from keras_ssl.layers.coupling_networks import (
     dense_network,
     glow_network,
@@ -228,6 +229,16 @@ def test_levels_keep_the_first_half():
     inner, _ = levels.levels[0](x)
     z, _ = levels(x)
     np.testing.assert_array_equal(z[:, :24], np.array(inner)[..., 6:].reshape(3, -1))
+
+
+@pytest.mark.parametrize("accelerators", [[], ["GPU:0"]])
+def test_products_that_are_inverted_have_all_bits(accelerators, monkeypatch):
+    monkeypatch.setattr(distribute, "_accelerators", lambda: accelerators)
+    rng = np.random.default_rng(0)
+    x, w = (rng.standard_normal(shape).astype("float32") for shape in ((5, 7), (7, 3)))
+    y = distribute.matmul_float32(tf.constant(x), tf.constant(w))
+    assert y.dtype == "float32"
+    np.testing.assert_allclose(y, x.astype("float64") @ w, atol=2e-6)
 
 
 # --- Couplings
