@@ -194,6 +194,26 @@ def fused_batch_norm(x, gamma, beta, epsilon: float, local: bool = False):
     return y, mean, unbiased * (tf.maximum(count, 2.0) - 1.0) / tf.maximum(count, 2.0)
 
 
+def matmul_float32(x, w):
+    """Product of two matrices with all bits of float32, for maps that are to be inverted.
+
+    On recent GPUs TensorFlow and JAX take float32 for TF32 in products by default: 10 bits of each
+    factor, which networks do not feel.
+
+    Args:
+        x: `(n, a)`.
+        w: `(a, b)`, of the same dtype.
+
+    Returns:
+        `(n, b)`.
+    """
+    if not _TENSORFLOW:
+        return jax.numpy.matmul(x, w, precision="highest")
+    if _accelerators() and tf.config.experimental.tensor_float_32_execution_enabled():
+        return tf.cast(tf.matmul(tf.cast(x, "float64"), tf.cast(w, "float64")), x.dtype)
+    return tf.matmul(x, w)
+
+
 def parallel_devices() -> int:
     """Number of devices that share a global batch, whatever the backend calls them."""
     if _TENSORFLOW:

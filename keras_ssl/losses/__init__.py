@@ -26,6 +26,8 @@ from keras_ssl.losses.likelihood import (
     gaussian,
     kl_standard_normal,
     squared_error,
+    standard_logistic,
+    standard_normal,
 )
 from keras_ssl.losses.noise_contrastive import (
     memory_cross_entropy,
@@ -62,6 +64,8 @@ __all__ = [
     "softmax_kl",
     "soft_target_cross_entropy",
     "squared_error",
+    "standard_logistic",
+    "standard_normal",
     "supervised_contrastive",
     "swapped_prediction",
     "vicreg",

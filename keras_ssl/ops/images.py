@@ -43,6 +43,18 @@ def dequantized(images: Any, noise: Any) -> Any:
     return (grey_values(images) + noise) / 256.0
 
 
+def quantized(images: Any) -> Any:
+    """The 8-bit images, in [0, 1], whose bin y in [0, 1) lies in: the inverse of `dequantized`.
+
+    k = floor(256 y), cut off to 0..255, as k / 255. Noise in [0, 1) is undone, and small errors of
+    y with noise around 0.5.
+
+    Args:
+        images: y, of any shape.
+    """
+    return ops.clip(ops.floor(256.0 * ops.cast(images, "float32")), 0.0, 255.0) / 255.0
+
+
 def to_unit_range(images: Any) -> Any:
     """Bring images to floating point in [0, 1].
 

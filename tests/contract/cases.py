@@ -128,6 +128,7 @@ CASES = {
         rate=0.03,
         slow=True,
     ),
+    "Glow": Case(lambda: keras_ssl.Glow(SHAPE, num_levels=2, num_steps=1, width=8), rate=1e-4),
     "ImageGPT": Case(lambda: keras_ssl.ImageGPT(SHAPE, 16, width=16, depth=2, heads=2), rate=0.03),
     "ImageGPT of hidden tokens": Case(
         lambda: keras_ssl.ImageGPT(
@@ -167,6 +168,7 @@ CASES = {
         rate=0.003,
         slow=True,
     ),
+    "NICE": Case(lambda: keras_ssl.NICE(SHAPE, width=16, depth=1), rate=1e-4),
     "NNCLR": Case(
         lambda: keras_ssl.NNCLR(
             tiny_backbone(), head("scale"), head(None, 16, "predictor"), queue_size=40
@@ -201,6 +203,8 @@ CASES = {
         rate=1e-4,
         slow=True,
     ),
+    "RealNVP": Case(lambda: keras_ssl.RealNVP(SHAPE, num_scales=1, width=4), rate=1e-4),
+    "RealNVP of two scales": Case(lambda: keras_ssl.RealNVP(SHAPE, width=4), rate=1e-4, slow=True),
     "RotNet": Case(lambda: keras_ssl.RotNet(tiny_backbone())),
     "SimCLR": Case(lambda: keras_ssl.SimCLR(tiny_backbone())),
     "SimCLR v2": Case(lambda: keras_ssl.SimCLR(tiny_backbone(), version=2), rate=0.01, slow=True),
