@@ -192,12 +192,14 @@ class PixelCNN(SSLModel):
         """A pixel `(B, C)`, and what each layer takes there; colours >= 0 in `given` stay."""
         pixel = ops.zeros_like(given)
         for c in range(self.input_shape[2]):
-            drawn = _value(self._logits_at(pixel, left, side)[0][:, c], noise[:, c])
+            logits, taken = self._logits_at(pixel, left, side)
+            drawn = _value(logits[:, c], noise[:, c])
             drawn = ops.where(given[:, c] >= 0, given[:, c], drawn)
             pixel = _with_colour(pixel, c, drawn)
-        # What layers take is that of the last pass, in which the last colour has no part, but for
-        # the image itself.
-        return pixel, self._logits_at(pixel, left, side)[1]
+        # The last colour has no part in what layers take here, but for the first: it takes the
+        # image.
+        image = ops.cast(self.network.get_layer("scaled")(pixel), taken[0].dtype)
+        return pixel, [image, *taken[1:]]
 
     def _logits_at(self, pixel, left, side):
         """Logits `(B, C, 256)` at a pixel of which some colours are known; what layers take."""
