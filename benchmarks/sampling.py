@@ -25,11 +25,11 @@ HEAD = ["method", "size", "cached, s", "pixel by pixel, s", "ratio"]
 def row(name, size, count):
     """Seconds for `count` images of one size in both ways, and their ratio."""
     import keras_ssl
+    from keras_ssl import data
 
     images = np.random.default_rng(0).integers(0, 256, (count, size, size, 3)).astype("uint8")
     model = keras_ssl.create(name, (size, size, 3))
-    if hasattr(model, "start"):
-        model.start(images)
+    model.begin_epoch(data.from_array(images))  # what starts from data does so
     fast = seconds(lambda: model.sample(count, seed=0))
     slow = size * seconds(lambda: model.complete(images, size - 1, seed=0, cached=False))
     return [name, f"{size} px", f"{fast:.2f}", f"{slow:.1f}", f"{slow / fast:.0f}"]
@@ -64,7 +64,9 @@ def main(arguments):
 
 
 if __name__ == "__main__":
-    flags.DEFINE_list("methods", ["PixelCNN", "PixelCNNPP"], "Names of methods.")
+    flags.DEFINE_list(
+        "methods", ["PixelCNN", "PixelCNNPP", "PixelRNN", "ImageGPT"], "Names of methods."
+    )
     flags.DEFINE_list("sizes", ["16", "24", "32"], "Pixels a side.")
     flags.DEFINE_integer("count", 8, "Images that are drawn together.")
     flags.DEFINE_bool("record", False, "Whether to write the table to RESULTS.md.")

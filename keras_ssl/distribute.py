@@ -375,14 +375,6 @@ def _gradient_functions() -> dict:
     return found if isinstance(found, dict) else {}
 
 
-def prefers_xla() -> bool:
-    """Whether networks of convolutions train faster when XLA compiles them.
-
-    Not with TensorFlow on CPUs: its own kernels are faster there, in bfloat16 above all.
-    """
-    return not _TENSORFLOW or any(d.device_type != "CPU" for d in tf.config.list_physical_devices())
-
-
 def forget_peaks() -> None:
     """Let `device_memory` count anew, where the backend can: JAX cannot."""
     for name in _accelerators():

@@ -5,12 +5,11 @@ r"""PixelCNN (van den Oord et al. 2016, https://arxiv.org/abs/1601.06759), gated
     python -m recipes.pixel_cnn --preset=cifar10 --data_dir=path/to/tfds --out=runs/pixel-cifar10
     python -m recipes.pixel_cnn --preset=imagenet --data_dir=path/to/tfds --out=runs/pixel-in
 
-The default is a small gated network. `cifar10` has the layers of the paper's PixelCNN (15 residual blocks of 128 channels, 3x3,
-1,024 channels before the softmax) without gates; `imagenet` those of the gated network
-(van den Oord et al. 2016, https://arxiv.org/abs/1606.05328) at 32 px: 20 layers of 384 channels,
-5x5. Both need GPUs and have not been run. The papers tell
-3.14 and 3.03 bits per dimension on CIFAR-10. What to expect of `cifar10_small`: its row of
-`benchmarks/RESULTS.md`.
+`cifar10` has the layers of the paper's PixelCNN, without gates: 15 residual blocks of 128 channels,
+3x3, and 1,024 channels before the softmax. `imagenet` has those of the gated network (van den Oord
+et al. 2016, https://arxiv.org/abs/1606.05328) at 32 px: 20 layers of 384 channels, 5x5. Both need
+GPUs and have not been run. The papers tell 3.14 and 3.03 bits per dimension on CIFAR-10. What to
+expect of `cifar10_small`, a small gated network: its row of `benchmarks/RESULTS.md`.
 """
 
 from keras_ssl import PixelCNN

@@ -60,6 +60,7 @@ class Glow(SSLModel):
     family = "generative"
     batch_keys = ("views", "pixel_noise")
     likelihood_kind = "bound"
+    image_side = 64
     half_precision = False
     prior = "normal"
     short_run = optimizers.ShortRun(below=10_000, learning_rate=2e-3)

@@ -168,7 +168,7 @@ class ImageGPT(SSLModel):
         shape = (count, *self.input_shape)
         return self._drawn(ops.zeros(shape), 0, seed, temperature, cached)
 
-    def complete(self, images, rows, seed=0, temperature=1.0):
+    def complete(self, images, rows, seed=0, temperature=1.0, cached=True):
         """Images whose first `rows` are kept (in the colours of the palette), the rest drawn.
 
         Args:
@@ -176,6 +176,7 @@ class ImageGPT(SSLModel):
             rows: number of rows to keep, 0 to H.
             seed: of the draws.
             temperature: as `sample`.
+            cached: as `sample`.
 
         Raises:
             ValueError: if `rows` is outside its range.
@@ -184,7 +185,7 @@ class ImageGPT(SSLModel):
             raise ValueError(
                 f"`rows` must be from 0 to {self.input_shape[0]}. Received: rows={rows}."
             )
-        return self._drawn(to_unit_range(images), rows, seed, temperature, cached=True)
+        return self._drawn(to_unit_range(images), rows, seed, temperature, cached)
 
     def stages(self):
         """Encoders that end with each block, by its name: for `evaluation.layer_probe`."""

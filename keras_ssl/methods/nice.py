@@ -67,6 +67,7 @@ class NICE(SSLModel):
     family = "generative"
     batch_keys = ("views", "pixel_noise")
     likelihood_kind = "bound"
+    image_side = 32
     half_precision = False
 
     def __init__(

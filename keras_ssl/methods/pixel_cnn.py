@@ -57,6 +57,7 @@ class PixelCNN(SSLModel):
     family = "generative"
     likelihood_kind = "exact"
     short_run = optimizers.ShortRun(below=10_000, learning_rate=2e-3)
+    image_side = 32
     rows_a_step = 1
 
     def __init__(
@@ -73,7 +74,6 @@ class PixelCNN(SSLModel):
         self.input_shape = check_image_shape(input_shape)
         self.width, self.depth, self.kernel_size = width, depth, kernel_size
         self.hidden, self.gated = hidden, gated
-        self.supports_jit = distribute.prefers_xla()
         _check(width, depth, kernel_size, hidden, self.input_shape[2])
         self.network, middle = _network(self.input_shape, width, depth, kernel_size, hidden, gated)
         self.backbone = Backbone(
@@ -192,12 +192,14 @@ class PixelCNN(SSLModel):
         """A pixel `(B, C)`, and what each layer takes there; colours >= 0 in `given` stay."""
         pixel = ops.zeros_like(given)
         for c in range(self.input_shape[2]):
-            drawn = raster.value(self._logits_at(pixel, left, side)[0][:, c], noise[:, c])
+            logits, taken = self._logits_at(pixel, left, side)
+            drawn = raster.value(logits[:, c], noise[:, c])
             drawn = ops.where(given[:, c] >= 0, given[:, c], drawn)
             pixel = raster.with_colour(pixel, c, drawn)
-        # What layers take is that of the last pass, in which the last colour has no part, but for
-        # the image itself.
-        return pixel, self._logits_at(pixel, left, side)[1]
+        # The last colour has no part in what layers take here, but for the first: it takes the
+        # image.
+        image = ops.cast(self.network.get_layer("scaled")(pixel), taken[0].dtype)
+        return pixel, [image, *taken[1:]]
 
     def _logits_at(self, pixel, left, side):
         """Logits `(B, C, 256)` at a pixel of which some colours are known; what layers take."""
@@ -234,16 +236,16 @@ def _network(shape, width, depth, kernel_size, hidden, gated):
         if i == (depth + 1) // 2:
             middle = x[1] if gated else x
     x = x[1] if gated else x
-    for i, channels in enumerate((hidden, _VALUES * groups)):
-        x = keras.layers.ReLU(name=f"output_relu_{i}")(x)
-        x = MaskedConv2D(channels, 1, "B", groups, name=f"output_{i}")(x)
-    logits = keras.layers.Activation("linear", dtype="float32", name="logits")(x)
-    return keras.Model(images, logits, name="pixel_cnn"), middle
+    x = keras.layers.ReLU(name="output_relu_0")(x)
+    x = MaskedConv2D(hidden, 1, "B", groups, name="output_0")(x)
+    x = keras.layers.ReLU(name="output_relu_1")(x)
+    x = MaskedConv2D(_VALUES * groups, 1, "B", groups, dtype="float32", name="logits")(x)
+    return keras.Model(images, x, name="pixel_cnn"), middle
 
 
 def _output(network, x):
     """Logits of what the last layer of the stack gives."""
-    for name in ("output_relu_0", "output_0", "output_relu_1", "output_1", "logits"):
+    for name in ("output_relu_0", "output_0", "output_relu_1", "logits"):
         x = network.get_layer(name)(x)
     return x
 

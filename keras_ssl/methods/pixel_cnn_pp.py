@@ -65,6 +65,7 @@ class PixelCNNPP(SSLModel):
 
     family = "generative"
     likelihood_kind = "exact"
+    image_side = 32
     short_run = optimizers.ShortRun(below=10_000, learning_rate=2e-3)
 
     def __init__(
@@ -83,7 +84,6 @@ class PixelCNNPP(SSLModel):
         self.width, self.blocks, self.levels = width, blocks, levels
         self.components = components
         self.dropout, self.decay = dropout, decay
-        self.supports_jit = distribute.prefers_xla()
         _check(self.input_shape, width, blocks, levels, components, dropout, decay)
         numbers = components * (10 if self.input_shape[2] == 3 else 3)
         self.network = pixel_unet(self.input_shape, width, blocks, levels, numbers, dropout)

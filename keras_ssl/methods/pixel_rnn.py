@@ -175,10 +175,11 @@ class PixelRNN(SSLModel):
         """A pixel `(B, C)`, and what each layer keeps of it; colours >= 0 in `given` stay."""
         pixel = ops.zeros_like(given)
         for c in range(self.input_shape[2]):
-            drawn = raster.value(self._at(pixel, left, side)[0][:, c], noise[:, c])
+            logits, kept = self._at(pixel, left, side)
+            drawn = raster.value(logits[:, c], noise[:, c])
             drawn = ops.where(given[:, c] >= 0, given[:, c], drawn)
             pixel = raster.with_colour(pixel, c, drawn)
-        return pixel, self._at(pixel, left, side)[1]  # once more: of all colours
+        return pixel, kept  # the last colour has no part in it: no layer sees it at its own pixel
 
     def _at(self, pixel, left, side):
         """Logits `(B, C, 256)` at a pixel of which some colours are known; what layers keep."""

@@ -65,6 +65,7 @@ class RealNVP(SSLModel):
     family = "generative"
     batch_keys = ("views", "pixel_noise")
     likelihood_kind = "bound"
+    image_side = 64
     half_precision = False
     prior = "normal"
 
