@@ -88,8 +88,7 @@ class NICE(SSLModel):
             whitening = math.prod(self.input_shape) <= _WHITENED
         self.flow = nice_flow(self.input_shape, num_couplings, width, depth, whitening)
         self.started = flows.start_flag(self)
-        *before, coupling, _ = self.flow.steps
-        features = flows.encoder(self.input_shape, [before], coupling)
+        features = flows.encoder(self.input_shape, self.flow.steps[:-1])
         self.backbone = backbones.Backbone(features, name="nice_features")
 
     def begin_epoch(self, source):

@@ -38,9 +38,9 @@ class RealNVP(SSLModel):
     are zero at first, and log-scales are bounded by a tanh and a learned factor a channel.
 
     The normalisation starts from the first 256 images, at the first epoch (`begin_epoch`). `encode`
-    gives the hidden layer (ReLU) of the network of the last coupling: networks predict half of the
-    values from the other half, and must know what is in the image; z itself has all of an image's
-    information, but none of it arranged.
+    gives the hidden layer (ReLU) of the network of the last but one coupling of the first scale,
+    the second of channels: networks predict half of the values from the other half, and must know
+    what is in the image; z itself has all of an image's information, but none of it arranged.
 
     The defaults train on a CPU; the paper's CIFAR-10 model has `width=64` and `num_blocks=8`, that
     for 64 px `num_scales=5`, `width=32` and `num_blocks=2`.
@@ -182,9 +182,10 @@ def _diagonals(channels):
 
 
 def _encoder(flow, image_shape):
-    """The hidden layer of the last coupling."""
-    *others, (*before, coupling, _) = [level.steps for level in flow.levels]
-    return flows.encoder(image_shape, [*others, before], coupling)
+    """The hidden layer of the last but one coupling of the first scale."""
+    steps = flow.levels[0].steps
+    couplings = [place for place, step in enumerate(steps) if isinstance(step, AffineCoupling)]
+    return flows.encoder(image_shape, steps[: couplings[-2] + 1])
 
 
 def _check(image_shape, num_scales, width, num_blocks):
