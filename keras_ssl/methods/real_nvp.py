@@ -11,7 +11,7 @@ of replicas.
 import keras
 from keras import ops
 
-from keras_ssl import backbones, distribute
+from keras_ssl import backbones, distribute, optimizers
 from keras_ssl.backbones.backbone import check_image_shape
 from keras_ssl.engine import SSLModel
 from keras_ssl.layers.coupling_networks import residual_network
@@ -67,6 +67,7 @@ class RealNVP(SSLModel):
     likelihood_kind = "bound"
     half_precision = False
     prior = "normal"
+    short_run = optimizers.ShortRun(below=10_000, learning_rate=5e-3)
 
     def __init__(
         self,
