@@ -138,25 +138,22 @@ def moments(source, image_shape):
     return mean + 0.5, covariance
 
 
-def encoder(image_shape, levels, coupling):
+def encoder(image_shape, steps):
     """Images in [0, 1] -> what the last hidden layer of a coupling's network makes of them.
 
     Args:
         image_shape: (height, width, channels).
-        levels: the layers of the flow before the coupling, a list for each level of `MultiScale`
-            (one list for a `Chain`), those left out on which the coupling does not depend.
-        coupling: an additive or affine coupling, built.
+        steps: the layers of the flow from the first to the coupling, built; what follows is not
+            needed.
 
     Returns:
         A functional model that shares the weights of the flow.
     """
+    *before, coupling = steps
     pixels = keras.Input(image_shape, dtype="float32")
     # Pixels in the middle of their bins, as in `latents`: (255 x + 1/2) / 256.
     x = keras.layers.Rescaling(255.0 / 256.0, 0.5 / 256.0, dtype="float32")(pixels)
-    for number, steps in enumerate(levels):
-        if number:
-            x = couplings.Seen("halves", flip=False)(x)  # the half that stays
-        for step in steps:
-            x, _ = step(x)
+    for step in before:
+        x, _ = step(x)
     seen = couplings.Seen(coupling.split, coupling.flip)(x)
     return keras.Model(pixels, hidden_layers(coupling.network)(seen))

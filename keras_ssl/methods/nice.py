@@ -11,7 +11,7 @@ import math
 import keras
 from keras import ops
 
-from keras_ssl import backbones, distribute
+from keras_ssl import backbones, distribute, optimizers
 from keras_ssl.backbones.backbone import check_image_shape
 from keras_ssl.engine import SSLModel
 from keras_ssl.layers.coupling_networks import dense_network
@@ -19,32 +19,34 @@ from keras_ssl.layers.couplings import AdditiveCoupling
 from keras_ssl.layers.flows import ActNorm, Chain, Flatten, Rescale, Whitening
 from keras_ssl.methods import flows
 
-_WHITENED = 4096  # values of the largest images that are whitened by default
-
 
 @keras.saving.register_keras_serializable("keras_ssl")
 class NICE(SSLModel):
     """Map images to independent variables: shifts of one half of the values by the other, a scale.
 
     The values of 2 y - 1, y = (k + u) / 256 for 8-bit values k and uniform noise u, are one vector,
-    colours innermost, and are whitened by a fixed map. Couplings shift the odd places by a function
-    of the even ones, and in turn; they have determinant 1. Then every value has a scale exp(s_d).
-    With z = f(y), p the density of a standard logistic or normal variable, and W the whitening,
+    colours innermost. Couplings shift its odd places by a function of the even ones, and in turn;
+    they have determinant 1. Then every value has a scale exp(s_d). With z = f(y) and p the density
+    of a standard logistic or normal variable,
 
-        L = mean_i sum_d ( -log p(z_id) - s_d ) - log |det W| + D log 128,
+        L = mean_i sum_d ( -log p(z_id) - s_d ) + D log 128,
 
-    in nats, which bounds -log P(k) from above.
+    in nats, which bounds -log P(k) from above. The scales start from the first 256 images, at the
+    first epoch (`begin_epoch`), so that z has variance 1.
 
-    Before the first epoch (`begin_epoch`), W is made from all images and their mirror images; it
-    takes as many eigenvalues of their covariance as half of the images, and the mean of the others.
-    Then the scales start from the first 256 images, so that z has variance 1. W has D^2 numbers and
-    costs D^3 operations, about half a minute on two cores for the 3,072 values of 32 px.
+    With `whitening`, as the paper does with colour photographs, the vector is first whitened by a
+    fixed map W, and -log |det W| is added. W is made before the first epoch from all images and
+    their mirror images, with as many eigenvalues of their covariance as half of the images, and the
+    mean of the others. It has D^2 numbers and costs D^3 operations, about half a minute on two
+    cores for the 3,072 values of 32 px. Likelihoods are then far better in short runs, but features
+    tell nothing of classes: all directions of the images weigh the same.
 
     `encode` gives the last hidden layer (ReLU) of the network of the last coupling: it predicts
     half of the values from the other half, and must know what is in the image; z itself has all of
     an image's information, but none of it arranged. There is no feature map.
 
-    The defaults train on a CPU; the paper's CIFAR-10 model has `width=2000` and `depth=4`.
+    The defaults train on a CPU; the paper's CIFAR-10 model has `width=2000`, `depth=4` and
+    `whitening=True`.
 
     Args:
         input_shape: (height, width, channels), an even number of values.
@@ -52,8 +54,7 @@ class NICE(SSLModel):
         width: units of the hidden layers of couplings, >= 1.
         depth: hidden layers of a coupling, >= 1.
         prior: "logistic" or "normal".
-        whitening: whether images are whitened, as the paper does with colour photographs; None for
-            whether they have at most 4,096 values.
+        whitening: whether images are whitened.
         **kwargs: as `keras.Model`.
 
     Batch:
@@ -69,6 +70,7 @@ class NICE(SSLModel):
     likelihood_kind = "bound"
     image_side = 32
     half_precision = False
+    short_run = optimizers.ShortRun(below=10_000, learning_rate=3e-3)
 
     def __init__(
         self,
@@ -77,7 +79,7 @@ class NICE(SSLModel):
         width: int = 512,
         depth: int = 3,
         prior: str = "logistic",
-        whitening: bool | None = None,
+        whitening: bool = False,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -85,12 +87,9 @@ class NICE(SSLModel):
         _check(self.input_shape, num_couplings, width, depth, prior)
         self.num_couplings, self.width, self.depth = num_couplings, width, depth
         self.prior, self.whitening = prior, whitening
-        if whitening is None:
-            whitening = math.prod(self.input_shape) <= _WHITENED
         self.flow = nice_flow(self.input_shape, num_couplings, width, depth, whitening)
         self.started = flows.start_flag(self)
-        *before, coupling, _ = self.flow.steps
-        features = flows.encoder(self.input_shape, [before], coupling)
+        features = flows.encoder(self.input_shape, self.flow.steps[:-1])
         self.backbone = backbones.Backbone(features, name="nice_features")
 
     def begin_epoch(self, source):

@@ -11,7 +11,7 @@ of replicas.
 import keras
 from keras import ops
 
-from keras_ssl import backbones, distribute
+from keras_ssl import backbones, distribute, optimizers
 from keras_ssl.backbones.backbone import check_image_shape
 from keras_ssl.engine import SSLModel
 from keras_ssl.layers.coupling_networks import residual_network
@@ -38,9 +38,9 @@ class RealNVP(SSLModel):
     are zero at first, and log-scales are bounded by a tanh and a learned factor a channel.
 
     The normalisation starts from the first 256 images, at the first epoch (`begin_epoch`). `encode`
-    gives the hidden layer (ReLU) of the network of the last coupling: networks predict half of the
-    values from the other half, and must know what is in the image; z itself has all of an image's
-    information, but none of it arranged.
+    gives the hidden layer (ReLU) of the network of the last but one coupling of the first scale,
+    the second of channels: networks predict half of the values from the other half, and must know
+    what is in the image; z itself has all of an image's information, but none of it arranged.
 
     The defaults train on a CPU; the paper's CIFAR-10 model has `width=64` and `num_blocks=8`, that
     for 64 px `num_scales=5`, `width=32` and `num_blocks=2`.
@@ -68,6 +68,7 @@ class RealNVP(SSLModel):
     image_side = 64
     half_precision = False
     prior = "normal"
+    short_run = optimizers.ShortRun(below=10_000, learning_rate=5e-3)
 
     def __init__(
         self,
@@ -183,9 +184,10 @@ def _diagonals(channels):
 
 
 def _encoder(flow, image_shape):
-    """The hidden layer of the last coupling."""
-    *others, (*before, coupling, _) = [level.steps for level in flow.levels]
-    return flows.encoder(image_shape, [*others, before], coupling)
+    """The hidden layer of the last but one coupling of the first scale."""
+    steps = flow.levels[0].steps
+    couplings = [place for place, step in enumerate(steps) if isinstance(step, AffineCoupling)]
+    return flows.encoder(image_shape, steps[: couplings[-2] + 1])
 
 
 def _check(image_shape, num_scales, width, num_blocks):

@@ -169,6 +169,9 @@ CASES = {
         slow=True,
     ),
     "NICE": Case(lambda: keras_ssl.NICE(SHAPE, width=16, depth=1), rate=1e-4),
+    "NICE whitened": Case(
+        lambda: keras_ssl.NICE(SHAPE, width=16, depth=1, whitening=True), rate=1e-5, slow=True
+    ),
     "NNCLR": Case(
         lambda: keras_ssl.NNCLR(
             tiny_backbone(), head("scale"), head(None, 16, "predictor"), queue_size=40
