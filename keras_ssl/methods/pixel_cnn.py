@@ -56,7 +56,7 @@ class PixelCNN(SSLModel):
 
     family = "generative"
     likelihood_kind = "exact"
-    short_run = optimizers.ShortRun(below=10_000, learning_rate=2e-3)
+    short_run = optimizers.ShortRun(below=10_000, learning_rate=5e-3)
     image_side = 32
     rows_a_step = 1
 

@@ -66,7 +66,7 @@ class PixelCNNPP(SSLModel):
     family = "generative"
     likelihood_kind = "exact"
     image_side = 32
-    short_run = optimizers.ShortRun(below=10_000, learning_rate=2e-3)
+    short_run = optimizers.ShortRun(below=10_000, learning_rate=5e-3)
 
     def __init__(
         self,
