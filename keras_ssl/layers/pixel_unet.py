@@ -201,7 +201,7 @@ class RowByRow:
         return drawn
 
     def _row_of_u(self, level: int, r: int, x: Any, state: dict, waiting: dict, at: dict) -> Any:
-        """U of row r at a level; what ul needs of it goes to `at`."""
+        """The stream u in row r of a level; what ul needs of it goes to `at`."""
         kept = [x]
         for name in self._names("down", level):
             x = self._block_of_u(name, x, None, state, at)
@@ -243,7 +243,7 @@ class RowByRow:
             at[double] = waiting[double]
 
     def _group(self, r: int, size: int, left: dict, at: dict, draw: Callable) -> dict:
-        """Ul at `size` columns of row r, and their pixels; all that is to be kept."""
+        """The stream ul at `size` columns of row r, and their pixels; all that is to be kept."""
         new, lower = {}, {}
         for c in range(size):
             pixel = _left_of("pixels", c, left, new)
@@ -259,7 +259,7 @@ class RowByRow:
     def _column(
         self, level: int, r: int, c: int, x: Any, at: dict, left: dict, new: dict, lower: dict
     ) -> Any:
-        """Ul at column c of a group, at a level; `new` and `lower` are updated."""
+        """The stream ul at column c of a group, at a level; `new` and `lower` are updated."""
         kept = [x]
         for name in self._names("down", level):
             x = self._block_of_ul(name, c, x, [], at, left, new)

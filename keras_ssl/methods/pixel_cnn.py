@@ -96,7 +96,8 @@ class PixelCNN(SSLModel):
             count: number of images.
             seed: of the noise, one uniform number a value.
             cached: whether a row goes on from what the rows above have left. If not, each value
-                costs a forward pass over the image; the images are the same.
+                costs a forward pass over the image; the images are the same (in half precision, up
+                to rounding).
 
         Returns:
             float32 in [0, 1], multiples of 1 / 255.

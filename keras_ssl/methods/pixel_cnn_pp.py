@@ -152,7 +152,8 @@ class PixelCNNPP(SSLModel):
             count: number of images.
             seed: of the noise, for a pixel one uniform number and one a colour.
             cached: whether a pixel goes on from what those before it have left. If not, each costs
-                a forward pass over the image; the images are the same.
+                a forward pass over the image; the images are the same (in half precision, up to
+                rounding).
 
         Returns:
             float32 in [0, 1], multiples of 1 / 255.
