@@ -3,6 +3,7 @@ import math
 import keras
 import numpy as np
 import pytest
+import scipy.stats
 from keras import ops
 from scipy.special import expit
 from test_contrastive import gradients
@@ -166,3 +167,15 @@ def test_shapes_must_agree():
         likelihood.bernoulli(x, x[:1])
     with pytest.raises(ValueError, match="`mean` and `log_variance`"):
         likelihood.kl_standard_normal(x[:, 0, 0], x[:, 0])
+
+
+def test_standard_densities():
+    """Against scipy's; sums over dimensions, and far out no overflow."""
+    z = np.random.default_rng(0).standard_normal((4, 3, 2)).astype("float32") * 3
+    for loss, family in (
+        (likelihood.standard_normal, scipy.stats.norm),
+        (likelihood.standard_logistic, scipy.stats.logistic),
+    ):
+        expected = -family.logpdf(z.astype("float64")).sum((1, 2))
+        np.testing.assert_allclose(loss(z), expected, rtol=1e-5)
+        assert np.isfinite(loss(np.full((1, 1), 1e4, "float32"))).all()
