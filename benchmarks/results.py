@@ -64,6 +64,7 @@ COLUMNS = {
     "reconstruction error / shuffled": "reconstruction error / that of shuffled pairs",
     "minutes": "minutes, evaluation included",
 }
+BITS = ("bits per dimension", "bits per pixel in the palette")
 ACCURACIES = ("kNN", "kNN, random", "linear probe", "linear probe, random")
 
 
@@ -155,7 +156,8 @@ def listed(found: list[dict]) -> dict:
             method, data, network = r["title"].split(", ", 2)
             accuracies = {name: _figure(r)(COLUMNS[name]) for name in ACCURACIES}
             facts = {name: r[name] for name in ("epochs", "seed", "commit")}
-            run = {"data": data, "network": network, **accuracies, **facts}
+            bits = {name: _figure(r)(name) for name in BITS if _figure(r)(name)}
+            run = {"data": data, "network": network, **accuracies, **bits, **facts}
             methods.setdefault(method, []).append(run)
     return dict(sorted(methods.items()))
 

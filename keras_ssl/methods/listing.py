@@ -9,10 +9,11 @@ import sys
 from keras_ssl.engine import SSLModel
 
 RESULTS = pathlib.Path(__file__).with_name("results.json")  # written by `benchmarks.results`
+BITS = ("bits per dimension", "bits per pixel in the palette")
 DRAWN = "shapes"  # images that are no photographs
 JAX_CHECK = "jax"  # of the contract suite, which runs on TensorFlow and compares with JAX
 SMOKE = "smoke only"
-_PAPER = re.compile(r"https://(?:arxiv\.org/abs|doi\.org)/[\w./]*\w")
+_PAPER = re.compile(r"https://(?:arxiv\.org/abs|doi\.org|proceedings\.mlr\.press)/[\w./]*\w")
 
 
 def paper(method: type[SSLModel]) -> str:
@@ -29,7 +30,8 @@ def results(method: type[SSLModel]) -> list[dict]:
     """The recorded runs of the method's recipe, those on real images first.
 
     Each has `data` ("10000 images of cifar10"), `network`, `epochs`, `seed`, `commit`, and as text
-    the accuracies `kNN`, `linear probe`, and `..., random` of the same network before training.
+    the accuracies `kNN`, `linear probe`, and `..., random` of the same network before training;
+    of models of likelihoods also one of `BITS`.
     """
     return sorted(_records().get(method.__name__, []), key=lambda run: run["data"] == DRAWN)
 
@@ -46,7 +48,8 @@ def told(run: dict) -> str:
     """One of `results` in a line."""
     images = re.sub(r"^\d+", lambda number: f"{int(number.group()):,}", run["data"])
     trained, before = (f"{float(run[name]):.3f}" for name in ("kNN", "kNN, random"))
-    return f"{images}, {run['network']}, {run['epochs']} epochs: kNN {trained} (random {before})"
+    line = f"{images}, {run['network']}, {run['epochs']} epochs: kNN {trained} (random {before})"
+    return line + "".join(f", {run[name]} {name}" for name in BITS if name in run)
 
 
 @functools.cache
