@@ -126,13 +126,15 @@ def _cuts(model: keras.Model, shape: tuple) -> list[_Cut]:
     single, alive = [], {id(t) for t in model.inputs}
     for place, node in enumerate(nodes):
         alive = {t for t in [*alive, *map(id, node.outputs)] if needed_until.get(t, -1) > place}
-        tensor = node.outputs[0]
-        if alive == {id(tensor)} and len(tensor.shape) in (2, 3, 4) and "float" in tensor.dtype:
-            single.append(node)
+        (tensor, *more) = [t for t in node.outputs if id(t) in alive] or [None]
+        if tensor is None or more or len(alive) > 1:
+            continue
+        if len(tensor.shape) in (2, 3, 4) and "float" in tensor.dtype:
+            single.append((node, tensor))
     return [
         cut
-        for node, size in zip(single, _shapes(model, [n.outputs[0] for n in single], shape))
-        for cut in _of_node(model, node, size, shape)
+        for (node, tensor), size in zip(single, _shapes(model, [t for _, t in single], shape))
+        for cut in _of_node(model, node, tensor, size, shape)
     ]
 
 
@@ -144,19 +146,19 @@ def _shapes(model: keras.Model, tensors: list, shape: tuple) -> list[tuple]:
     return [tuple(each.shape)[1:] for each in ([found] if len(tensors) == 1 else found)]
 
 
-def _of_node(model: keras.Model, node: Any, size: tuple, shape: tuple) -> list[_Cut]:
-    def onto(tensor):
-        return lambda x: keras.Model(model.inputs, tensor)(x)
+def _of_node(model: keras.Model, node: Any, tensor: Any, size: tuple, shape: tuple) -> list[_Cut]:
+    def onto(end):
+        return lambda x: keras.Model(model.inputs, end)(x)
 
     inner = node.operation
     if not isinstance(inner, keras.Model) or len(node.input_tensors) != 1:
-        return [_Cut(inner, size, onto(node.outputs[0]))]
+        return [_Cut(inner, size, onto(tensor))]
     before = node.input_tensors[0]
     (taken,) = _shapes(model, [before], shape)
     lead = (lambda x: x) if before is model.inputs[0] else onto(before)
     within = _cuts(inner, taken)
     if not within:
-        return [_Cut(inner, size, onto(node.outputs[0]))]
+        return [_Cut(inner, size, onto(tensor))]
     return [_Cut(c.layer, c.shape, lambda x, c=c: c.graft(lead(x))) for c in within]
 
 

@@ -58,6 +58,24 @@ def test_no_cut_goes_through_a_residual_block():
     assert list(stages(Backbone(keras.Model(inputs, x)))) == ["sum", "after"]
 
 
+class Halves(keras.layers.Layer):
+    """The two halves of the channels."""
+
+    def call(self, x):
+        return keras.ops.split(x, 2, axis=-1)
+
+
+def test_of_a_layer_with_two_outputs_one_may_carry_all():
+    images = keras.Input((8, 8, 3))
+    _, second = Halves(name="halves")(keras.layers.Conv2D(4, 1, name="first")(images))
+    features = keras.layers.Conv2D(5, 2, strides=2, name="last")(second)
+    found = stages(Backbone(keras.Model(images, features), name="two"))
+    assert list(found) == ["halves", "last"] and found["halves"].feature_dim == 2
+    x = toys.images(2, (8, 8, 3))
+    first = keras.Model(images, second)(x / np.float32(255))
+    np.testing.assert_allclose(found["halves"](x), np.mean(first, axis=(1, 2)), atol=1e-6)
+
+
 def test_names_that_are_no_stages_and_networks_of_one_piece_are_refused():
     with pytest.raises(ValueError, match="`layer` must be a stage .* Received: layer='nowhere'"):
         until(toys.tiny_backbone(), "nowhere")
