@@ -8,7 +8,7 @@ r"""Image GPT (Chen et al. 2020, https://proceedings.mlr.press/v119/chen20s.html
 32 pixels (the authors train 1,000,000 steps, 100 epochs; on it they report 2.0895 nats a token on
 the test images); `cifar10` the same network on CIFAR-10, which is not in the paper. Neither has
 been run. What to expect of `cifar10_small`: its row in `benchmarks/RESULTS.md`; it has images of 16
-pixels a side, a quarter of the tokens, and a network of a fiftieth of the parameters, for a CPU.
+pixels a side, a quarter of the tokens, and a network of 0.3 million weights, for a CPU.
 
 Probe the block that is best for your images (section 4.1; the middle, in the paper):
 
@@ -41,9 +41,9 @@ RECIPE = _runner.Recipe(
     ImageGPT,
     {
         "cifar10_small": Config(
-            **SMALL | {"epochs": 10},
+            **SMALL,
             image_size=16,
-            options={"width": 96, "depth": 6},
+            options={"width": 64, "depth": 4},
         ),
         "cifar10": Config(batch_size=128, epochs=100, options=SIZE_S),
         "imagenet": Config(data="imagenet2012", batch_size=128, epochs=100, options=SIZE_S),

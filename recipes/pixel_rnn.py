@@ -19,7 +19,7 @@ from recipes._runner import SMALL, Config
 RECIPE = _runner.Recipe(
     PixelRNN,
     {
-        "cifar10_small": Config(**SMALL | {"epochs": 10}, image_size=16),
+        "cifar10_small": Config(**SMALL, image_size=16),
         "cifar10": Config(
             batch_size=16, epochs=100, options={"units": 128, "depth": 12, "hidden": 1024}
         ),
