@@ -77,6 +77,7 @@ class Config:
 
 # The small budget of the project's own figures: few images, a small network, few epochs.
 SMALL = {"images": 10_000, "backbone": "small_conv", "batch_size": 128, "epochs": 20}
+SMALL_OWN = SMALL | {"backbone": None, "epochs": 8}  # of networks of the method's own
 SHAPES = SMALL | {"data": "shapes", "images": 0, "epochs": 12}  # the drawn images of the demo
 _JUDGED = 10_000  # most images that generative methods are judged on
 

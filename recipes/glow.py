@@ -16,12 +16,12 @@ the number of epochs is ours.
 
 from keras_ssl import Glow
 from recipes import _runner
-from recipes._runner import SMALL, Config
+from recipes._runner import SMALL_OWN, Config
 
 RECIPE = _runner.Recipe(
     Glow,
     {
-        "cifar10_small": Config(**SMALL),
+        "cifar10_small": Config(**SMALL_OWN),
         "cifar10": Config(batch_size=512, epochs=1000, options={"num_steps": 32, "width": 512}),
         "imagenet": Config(
             data="imagenet2012",

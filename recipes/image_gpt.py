@@ -6,9 +6,9 @@ r"""Image GPT (Chen et al. 2020, https://proceedings.mlr.press/v119/chen20s.html
 
 `--set=objective=bert` predicts hidden pixels in the place of the next one. `imagenet` is iGPT-S at
 32 pixels (the authors train 1,000,000 steps, 100 epochs; on it they report 2.0895 nats a token on
-the test images); `cifar10` the same network on CIFAR-10, which is not in the paper. Neither has
-been run. What to expect of `cifar10_small`: its row in `benchmarks/RESULTS.md`; it has images of 16
-pixels a side, a quarter of the tokens, and a network of 0.3 million weights, for a CPU.
+the test images); `cifar10` the same network on CIFAR-10, which is not in the paper. No preset
+has been run; `cifar10_small` has images of 16 pixels a side, a quarter of the tokens, and a network
+of 0.3 million weights, for a CPU.
 
 Probe the block that is best for your images (section 4.1; the middle, in the paper):
 
@@ -20,7 +20,7 @@ Departures from the paper: those of the method.
 from keras_ssl import ImageGPT, evaluation
 from keras_ssl.ops import to_unit_range
 from recipes import _runner
-from recipes._runner import SMALL, Config
+from recipes._runner import SMALL_OWN, Config
 
 
 def yardstick(model, train, images):
@@ -41,7 +41,7 @@ RECIPE = _runner.Recipe(
     ImageGPT,
     {
         "cifar10_small": Config(
-            **SMALL,
+            **SMALL_OWN,
             image_size=16,
             options={"width": 64, "depth": 4},
         ),

@@ -14,7 +14,7 @@ expect of `cifar10_small`, a small gated network: its row of `benchmarks/RESULTS
 
 from keras_ssl import PixelCNN
 from recipes import _runner
-from recipes._runner import SHAPES, SMALL, Config
+from recipes._runner import SHAPES, SMALL_OWN, Config
 
 _PLAIN = {"width": 256, "depth": 15, "kernel_size": 3, "hidden": 1024, "gated": False}
 _GATED = {"width": 384, "depth": 19, "kernel_size": 5, "hidden": 1024}
@@ -23,7 +23,7 @@ RECIPE = _runner.Recipe(
     PixelCNN,
     {
         "shapes": Config(**SHAPES | {"backbone": None}),
-        "cifar10_small": Config(**SMALL | {"backbone": None}),
+        "cifar10_small": Config(**SMALL_OWN),
         "cifar10": Config(backbone=None, batch_size=16, epochs=200, options=_PLAIN),
         "imagenet": Config(
             data="imagenet2012", backbone=None, batch_size=128, epochs=20, options=_GATED

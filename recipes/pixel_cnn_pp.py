@@ -15,7 +15,7 @@ process, on two CPU cores in float32). What to expect of `cifar10_small`: its ro
 
 from keras_ssl import PixelCNNPP
 from recipes import _runner
-from recipes._runner import SHAPES, SMALL, Config
+from recipes._runner import SHAPES, SMALL_OWN, Config
 
 _PAPER = {"width": 160, "blocks": 5, "components": 10}
 
@@ -23,7 +23,7 @@ RECIPE = _runner.Recipe(
     PixelCNNPP,
     {
         "shapes": Config(**SHAPES | {"backbone": None}),
-        "cifar10_small": Config(**SMALL | {"backbone": None}),
+        "cifar10_small": Config(**SMALL_OWN),
         "cifar10": Config(
             backbone=None, batch_size=128, epochs=1000, options=_PAPER | {"dropout": 0.5}
         ),

@@ -14,12 +14,12 @@ of its own.
 
 from keras_ssl import RealNVP
 from recipes import _runner
-from recipes._runner import SMALL, Config
+from recipes._runner import SMALL_OWN, Config
 
 RECIPE = _runner.Recipe(
     RealNVP,
     {
-        "cifar10_small": Config(**SMALL),
+        "cifar10_small": Config(**SMALL_OWN),
         "cifar10": Config(batch_size=64, epochs=100, options={"width": 64, "num_blocks": 8}),
         "imagenet": Config(
             data="imagenet2012",
