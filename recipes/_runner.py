@@ -354,7 +354,7 @@ def _judge(model, source, test, config):
     )
 
 
-def _generative(model, source, test, config, more):
+def _generative(model, source, test, config, more=None):
     """What generative methods are judged by, on all test images if there are any."""
     if not figures.is_generative(model):
         return {}

@@ -45,11 +45,14 @@ def state(method: type[SSLModel]) -> str:
 
 
 def told(run: dict) -> str:
-    """One of `results` in a line."""
+    """One of `results` in a line: its bits, where it has a likelihood, else its kNN accuracy."""
     images = re.sub(r"^\d+", lambda number: f"{int(number.group()):,}", run["data"])
+    line = f"{images}, {run['network']}, {run['epochs']} epochs: "
+    for name in BITS:
+        if name in run:
+            return f"{line}{run[name]} {name.removesuffix(' in the palette')}"
     trained, before = (f"{float(run[name]):.3f}" for name in ("kNN", "kNN, random"))
-    line = f"{images}, {run['network']}, {run['epochs']} epochs: kNN {trained} (random {before})"
-    return line + "".join(f", {run[name]} {name}" for name in BITS if name in run)
+    return f"{line}kNN {trained} (random {before})"
 
 
 @functools.cache
