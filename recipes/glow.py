@@ -5,7 +5,8 @@ r"""Glow (Kingma and Dhariwal 2018, https://arxiv.org/abs/1807.03039).
     python -m recipes.glow --preset=imagenet --data_dir=path/to/tfds --out=runs/glow-imagenet
 
 Bits per dimension bound the code length of 8-bit pixels from above, and 8 is a uniform guess; the
-paper has 3.35 on CIFAR-10 and 4.09 on ImageNet of 32 px. No preset has been run.
+paper has 3.35 on CIFAR-10 and 4.09 on ImageNet of 32 px. What to expect of
+`cifar10_small`: its row of `benchmarks/RESULTS.md`. The other presets have not been run.
 
 `cifar10` and `imagenet` (32 px) have the networks of the authors' commands and batches of 512, 64
 on each of their 8 GPUs; a step of `cifar10` on 8 images takes 4 GB, which `--set=remat=True` trades
