@@ -19,7 +19,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_ssl.layers.flows import is_starting, no_change, same_shape, sum_of_image
+from keras_ssl.layers.flows import no_change, same_shape, sum_of_image
+from keras_ssl.layers.starting import is_starting
 
 SPLITS = ("halves", "alternating", "checkerboard")
 SCALES = ("tanh", "sigmoid", "exp")

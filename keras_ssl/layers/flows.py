@@ -14,8 +14,6 @@ its weights from its own input before it applies them. So one pass starts a whol
 layer.
 """
 
-import contextlib
-import contextvars
 import math
 import random
 from collections.abc import Sequence
@@ -27,10 +25,8 @@ import scipy.linalg
 from keras import ops
 
 from keras_ssl import distribute
+from keras_ssl.layers.starting import is_starting
 
-# A context variable, not an argument: `starting` must reach layers inside the networks of
-# couplings. It is false wherever a graph is traced.
-_STARTING = contextvars.ContextVar("starting", default=False)
 _LEAST_SPREAD = 1e-6  # added to a channel's standard deviation
 _SPEED = 3.0  # of log-scales, see `ActNorm`
 
@@ -41,21 +37,6 @@ def same_shape(layer: keras.layers.Layer, input_shape: Sequence[int | None]) -> 
     Without it, Keras would trace whole flows to find out, several times.
     """
     return tuple(input_shape), (input_shape[0],)
-
-
-@contextlib.contextmanager
-def starting():
-    """Within it, `ActNorm` layers that are called eagerly set their weights from their input."""
-    token = _STARTING.set(True)
-    try:
-        yield
-    finally:
-        _STARTING.reset(token)
-
-
-def is_starting() -> bool:
-    """Whether the code runs within `starting`."""
-    return _STARTING.get()
 
 
 @keras.saving.register_keras_serializable("keras_ssl")

@@ -10,32 +10,17 @@ Salimans and Kingma 2016, https://arxiv.org/abs/1602.07868, sections 2 and 3. De
 authors' code: the first pass is one in inference mode, without dropout.
 """
 
-import contextlib
-import contextvars
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import keras
 from keras import ops
 
 from keras_ssl.layers.fixed_kernels import kernel_of
+from keras_ssl.layers.starting import is_starting
 
-_STARTING = contextvars.ContextVar("starting", default=False)
 _EPSILON = 1e-10
 _KERNEL_STDDEV = 0.05
-
-
-@contextlib.contextmanager
-def starting() -> Iterator[None]:
-    """Within it, layers with weight normalisation set gain and bias by what they are called on.
-
-    Call the network once, eagerly: values are assigned to variables.
-    """
-    token = _STARTING.set(True)
-    try:
-        yield
-    finally:
-        _STARTING.reset(token)
 
 
 def add_weights(layer: keras.Layer, shape: tuple, axis: int = -1) -> None:
@@ -66,7 +51,7 @@ def start(layer: keras.Layer, apply: Callable[[Any], Any], initial_scale: float)
         apply: function of a float32 kernel to what the layer's input gives with it, channels last.
         initial_scale: standard deviation that the outputs shall have.
     """
-    if not _STARTING.get():
+    if not is_starting():
         return
     outputs = ops.cast(apply(normalized(layer.kernel, layer.output_axis)), "float32")
     mean, variance = ops.moments(outputs, axes=list(range(len(outputs.shape) - 1)))

@@ -16,8 +16,9 @@ import numpy as np
 from keras import ops
 
 from keras_ssl import losses, views
-from keras_ssl.layers import couplings, flows
+from keras_ssl.layers import couplings
 from keras_ssl.layers.coupling_networks import hidden_layers
+from keras_ssl.layers.starting import starting
 from keras_ssl.ops import decode_lines, dequantized, quantized, to_unit_range
 
 PRIORS = ("normal", "logistic")
@@ -109,7 +110,7 @@ def start_once(model, source):
         )
     images, _ = next(source.batches(model.image_shape[:2], _MOST))
     noise = np.random.default_rng(_START_SEED).random(images.shape).astype("float32")
-    with flows.starting():
+    with starting():
         model.flow(dequantized(to_unit_range(images), noise))
     model.started.assign(1)
 

@@ -14,12 +14,13 @@ from keras_ssl import distribute, losses, optimizers, views
 from keras_ssl.backbones import Backbone
 from keras_ssl.backbones.backbone import check_image_shape
 from keras_ssl.engine import SSLModel
-from keras_ssl.layers import ema, weight_norm
+from keras_ssl.layers import ema
 from keras_ssl.layers.dropout import dropout_noise
 from keras_ssl.layers.pixel_unet import RowByRow, middle, pixel_unet
+from keras_ssl.layers.starting import starting
 from keras_ssl.losses.likelihood import mixture_means, mixture_parameters
 from keras_ssl.methods import raster
-from keras_ssl.ops import to_unit_range
+from keras_ssl.ops import draws, to_unit_range
 
 _STARTED_ON = 128  # images
 _LEAST = 1e-6  # distance of uniform noise from 0 and 1
@@ -122,7 +123,7 @@ class PixelCNNPP(SSLModel):
         Args:
             images: `(n, height, width, channels)`, uint8 or float in [0, 1].
         """
-        with weight_norm.starting():
+        with starting():
             self.network(to_unit_range(images), training=False)
         self.average.set_weights(self.network.get_weights())
         self.started.assign(1)
@@ -230,7 +231,7 @@ def _value(parameters, noise):
     """A pixel `(B, C)` of values in [0, 1], multiples of 1 / 255, by noise `(B, 1 + C)`."""
     channels = noise.shape[-1] - 1
     logits, means, log_scales, coefficients = mixture_parameters(parameters, channels)
-    component = raster.choose(ops.softmax(logits, axis=-1), noise[:, 0])
+    component = draws.categorical(logits, noise[:, 0])
     one = ops.one_hot(component, logits.shape[-1], dtype="float32")[:, None]
     pick = lambda x: x if x is None else ops.sum(x * one, axis=-1, keepdims=True)  # noqa: E731
     means, log_scales, coefficients = map(pick, (means, log_scales, coefficients))

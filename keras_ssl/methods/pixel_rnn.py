@@ -210,16 +210,16 @@ def _network(shape, lstm, units, depth, hidden):
         x = lstm(units, groups, name=f"lstm_{i}")(x)
         if i == (depth + 1) // 2:
             middle = x
-    for i, channels in enumerate((hidden, _VALUES * groups)):
-        x = keras.layers.ReLU(name=f"output_relu_{i}")(x)
-        x = MaskedConv2D(channels, 1, "B", groups, name=f"output_{i}")(x)
-    logits = keras.layers.Activation("linear", dtype="float32", name="logits")(x)
-    return keras.Model(images, logits, name="pixel_rnn"), middle
+    x = keras.layers.ReLU(name="output_relu_0")(x)
+    x = MaskedConv2D(hidden, 1, "B", groups, name="output_0")(x)
+    x = keras.layers.ReLU(name="output_relu_1")(x)
+    x = MaskedConv2D(_VALUES * groups, 1, "B", groups, dtype="float32", name="logits")(x)
+    return keras.Model(images, x, name="pixel_rnn"), middle
 
 
 def _output(network, x):
     """Logits of what the last LSTM layer gives."""
-    for name in ("output_relu_0", "output_0", "output_relu_1", "output_1", "logits"):
+    for name in ("output_relu_0", "output_0", "output_relu_1", "logits"):
         x = network.get_layer(name)(x)
     return x
 

@@ -16,7 +16,7 @@ import numpy as np
 from keras import ops
 from tqdm import tqdm
 
-from keras_ssl.ops import grey_values, to_unit_range
+from keras_ssl.ops import draws, grey_values, to_unit_range
 
 
 def draw(model, images, rows, seed, cached):
@@ -57,24 +57,9 @@ def blank(model, count):
     return ops.zeros((count, *model.image_shape), "float32")
 
 
-def choose(probabilities, noise):
-    """One of n values by inversion of the distribution function: the first k with F(k) > u.
-
-    Args:
-        probabilities: `(B, n)`, float32, sums 1.
-        noise: u, `(B,)`, uniform in [0, 1).
-
-    Returns:
-        int32 `(B,)`.
-    """
-    below = ops.cumsum(probabilities[:, :-1], axis=-1) <= noise[:, None]
-    return ops.sum(ops.cast(below, "int32"), axis=-1)
-
-
 def value(logits, noise):
     """A value in [0, 1] drawn from 256 classes, `(B,)`."""
-    probabilities = ops.softmax(ops.cast(logits, "float32"), axis=-1)
-    return ops.cast(choose(probabilities, noise), "float32") / 255.0
+    return ops.cast(draws.categorical(logits, noise), "float32") / 255.0
 
 
 def with_colour(pixel, c, value):

@@ -53,9 +53,10 @@ def categorical(logits: Any, uniform: Any) -> Any:
     Returns:
         int32 `(...)`, from 0 to K - 1.
     """
-    sums = ops.cumsum(ops.softmax(ops.cast(logits, "float32"), axis=-1), axis=-1)
-    passed = ops.sum(ops.cast(sums <= uniform[..., None], "int32"), axis=-1)
-    return ops.minimum(passed, logits.shape[-1] - 1)  # sums may end below 1
+    probabilities = ops.softmax(ops.cast(logits, "float32"), axis=-1)
+    # Without the last sum, which may be rounded to less than 1.
+    sums = ops.cumsum(probabilities[..., :-1], axis=-1)
+    return ops.sum(ops.cast(sums <= uniform[..., None], "int32"), axis=-1)
 
 
 def word(number: int) -> Any:

@@ -24,8 +24,8 @@ from keras_ssl.layers.flows import (
     Rescale,
     Squeeze,
     Whitening,
-    starting,
 )
+from keras_ssl.layers.starting import starting
 
 F64 = {"dtype": "float64"}
 SHAPE = (4, 4, 4)

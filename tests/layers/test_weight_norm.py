@@ -2,8 +2,8 @@ import keras
 import numpy as np
 import pytest
 
-from keras_ssl.layers import weight_norm
 from keras_ssl.layers.masked_conv import ShiftedConv2D, ShiftedConv2DTranspose
+from keras_ssl.layers.starting import starting
 from keras_ssl.layers.weight_norm import WeightNormDense
 
 LAYERS = {
@@ -23,7 +23,7 @@ def maps(seed=0):
 def test_the_start_gives_outputs_their_moments(name):
     layer, x = LAYERS[name](initial_scale=0.3), maps()
     before = np.array(layer(x))
-    with weight_norm.starting():
+    with starting():
         started = np.array(layer(x))
     np.testing.assert_allclose(started.mean((0, 1, 2)), np.zeros(5), atol=1e-4)
     np.testing.assert_allclose(started.std((0, 1, 2)), np.full(5, 0.3), rtol=1e-3)
@@ -49,7 +49,7 @@ def test_a_network_starts_layer_by_layer():
     x = ShiftedConv2D(8, (2, 3), "down", weight_norm=True)(inputs)
     x = WeightNormDense(4, name="last")(keras.layers.ReLU()(x))
     model = keras.Model(inputs, x)
-    with weight_norm.starting():
+    with starting():
         model(maps())
     out = np.array(model(maps()))
     np.testing.assert_allclose(out.mean((0, 1, 2)), np.zeros(4), atol=1e-4)

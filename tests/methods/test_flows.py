@@ -8,7 +8,7 @@ import pytest
 from toys import images
 
 from keras_ssl import data
-from keras_ssl.layers.flows import starting
+from keras_ssl.layers.starting import starting
 from keras_ssl.methods.glow import Glow, glow_flow
 from keras_ssl.methods.nice import NICE, nice_flow
 from keras_ssl.methods.real_nvp import RealNVP, real_nvp_flow
