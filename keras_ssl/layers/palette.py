@@ -7,6 +7,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_ssl.layers.starting import start_flag
+
 _PIXELS = 2**24  # of the images that are read, at most
 _SAMPLE = 2**20  # of these that k-means sees
 
@@ -47,7 +49,7 @@ class Palette(keras.layers.Layer):
         self.colours = self.add_weight(
             ramp.shape, lambda shape, dtype: ramp, trainable=False, name="colours"
         )
-        self.fitted = self.add_weight((), "zeros", dtype="int32", trainable=False, name="fitted")
+        self.fitted = start_flag(self)
         self.built = True
 
     def call(self, images: Any) -> Any:

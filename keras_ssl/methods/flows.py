@@ -18,7 +18,7 @@ from keras import ops
 from keras_ssl import losses, views
 from keras_ssl.layers import couplings
 from keras_ssl.layers.coupling_networks import hidden_layers
-from keras_ssl.layers.starting import starting
+from keras_ssl.layers.starting import must_start, starting
 from keras_ssl.ops import decode_lines, dequantized, quantized, to_unit_range
 
 PRIORS = ("normal", "logistic")
@@ -73,23 +73,6 @@ def decoded(model, z):
     return quantized(model.flow.inverse(ops.convert_to_tensor(z)))
 
 
-def start_flag(model):
-    """The variable that tells whether the normalisation has had its start; it is saved."""
-    return model.add_weight(
-        shape=(),
-        dtype="int32",
-        initializer="zeros",
-        trainable=False,
-        aggregation="only_first_replica",
-        name="started",
-    )
-
-
-def has_started(model):
-    """Whether the normalisation has had its start."""
-    return bool(ops.convert_to_numpy(model.started))
-
-
 def start_once(model, source):
     """Start the activation normalisation from the first images of `source`, once in a model's life.
 
@@ -99,15 +82,9 @@ def start_once(model, source):
     Raises:
         ValueError: if there is no source, and the model has had no start.
     """
-    if has_started(model):
+    what = f"The activation normalisation of {type(model).__name__}"
+    if not must_start(model.started, source, what):
         return
-    name = type(model).__name__
-    if source is None:
-        raise ValueError(
-            f"The activation normalisation of {name} starts from images, before the first step. "
-            "Received: ready batches, which `fit` does not read twice. Pass images to `fit`, or "
-            "call model.begin_epoch(keras_ssl.data.load(images)) once before it."
-        )
     images, _ = next(source.batches(model.image_shape[:2], _MOST))
     noise = np.random.default_rng(_START_SEED).random(images.shape).astype("float32")
     with starting():

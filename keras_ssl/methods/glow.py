@@ -15,6 +15,7 @@ from keras_ssl.engine import SSLModel
 from keras_ssl.layers.coupling_networks import glow_network, linear_network
 from keras_ssl.layers.couplings import AffineCoupling
 from keras_ssl.layers.flows import ActNorm, Chain, Invertible1x1, MultiScale, Squeeze
+from keras_ssl.layers.starting import start_flag
 from keras_ssl.methods import flows
 
 
@@ -82,7 +83,7 @@ class Glow(SSLModel):
         self.num_levels, self.num_steps, self.width = num_levels, num_steps, width
         self.remat = remat
         self.flow = glow_flow(self.input_shape, num_levels, num_steps, width, remat)
-        self.started = flows.start_flag(self)
+        self.started = start_flag(self)
         middle = 4 + 3 * (num_steps // 2)  # layers up to the coupling, the squeeze included
         features = flows.encoder(self.input_shape, self.flow.levels[0].steps[:middle])
         self.backbone = backbones.Backbone(features, name="glow_features")

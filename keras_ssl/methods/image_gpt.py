@@ -14,6 +14,7 @@ from keras_ssl import distribute, optimizers, views
 from keras_ssl.backbones import Backbone
 from keras_ssl.engine import SSLModel
 from keras_ssl.layers.palette import Palette
+from keras_ssl.layers.starting import must_start
 from keras_ssl.layers.token_embedding import TokenEmbedding
 from keras_ssl.layers.transformer import TransformerBlock
 from keras_ssl.ops import draws, to_unit_range
@@ -122,15 +123,13 @@ class ImageGPT(SSLModel):
         return ("views",) if self.objective == "autoregressive" else ("views", "mask_noise")
 
     def begin_epoch(self, source):
-        """Find the colours, once."""
-        if int(ops.convert_to_numpy(self.palette.fitted)):
-            return
-        if source is None:
-            raise ValueError(
-                "ImageGPT finds its palette in the training images. Received: ready batches. Pass "
-                "images to `fit`, or call `model.palette.fit(source, image_size)` first."
-            )
-        self.palette.fit(source, self.input_shape[:2])
+        """Find the colours, once.
+
+        Raises:
+            ValueError: if they have not been found and there are no images.
+        """
+        if must_start(self.palette.fitted, source, "The palette of ImageGPT"):
+            self.palette.fit(source, self.input_shape[:2])
 
     def compute_losses(self, batch, training):
         """Nats a token, the mean over the tokens to predict and the global batch."""

@@ -17,6 +17,7 @@ from keras_ssl.engine import SSLModel
 from keras_ssl.layers.coupling_networks import dense_network
 from keras_ssl.layers.couplings import AdditiveCoupling
 from keras_ssl.layers.flows import ActNorm, Chain, Flatten, Rescale, Whitening
+from keras_ssl.layers.starting import has_started, start_flag
 from keras_ssl.methods import flows
 
 
@@ -88,7 +89,7 @@ class NICE(SSLModel):
         self.num_couplings, self.width, self.depth = num_couplings, width, depth
         self.prior, self.whitening = prior, whitening
         self.flow = nice_flow(self.input_shape, num_couplings, width, depth, whitening)
-        self.started = flows.start_flag(self)
+        self.started = start_flag(self)
         features = flows.encoder(self.input_shape, self.flow.steps[:-1])
         self.backbone = backbones.Backbone(features, name="nice_features")
 
@@ -98,7 +99,7 @@ class NICE(SSLModel):
         Raises:
             ValueError: if there are no images to start from, and they have had no start.
         """
-        if source is not None and not flows.has_started(self):
+        if source is not None and not has_started(self.started):
             for step in self.flow.steps:
                 if isinstance(step, Whitening):
                     mean, covariance = flows.moments(source, self.input_shape)

@@ -17,7 +17,7 @@ from keras_ssl.engine import SSLModel
 from keras_ssl.layers import ema
 from keras_ssl.layers.dropout import dropout_noise
 from keras_ssl.layers.pixel_unet import RowByRow, middle, pixel_unet
-from keras_ssl.layers.starting import starting
+from keras_ssl.layers.starting import must_start, start_flag, starting
 from keras_ssl.losses.likelihood import mixture_means, mixture_parameters
 from keras_ssl.methods import raster
 from keras_ssl.ops import draws, to_unit_range
@@ -89,9 +89,7 @@ class PixelCNNPP(SSLModel):
         numbers = components * (10 if self.input_shape[2] == 3 else 3)
         self.network = pixel_unet(self.input_shape, width, blocks, levels, numbers, dropout)
         self.average = ema.make_teacher(self.network)
-        self.started = self.add_weight(
-            shape=(), dtype="int32", initializer="zeros", trainable=False, name="started"
-        )
+        self.started = start_flag(self)
         both = keras.Model(self.average.input, middle(self.average, blocks, levels))
         self.backbone = Backbone(both, name=f"{self.name}_features")
 
@@ -106,16 +104,9 @@ class PixelCNNPP(SSLModel):
         Raises:
             ValueError: if it has not started and there are no images.
         """
-        if int(ops.convert_to_numpy(self.started)):
-            return
-        if source is None:
-            raise ValueError(
-                "PixelCNNPP starts its weight normalisation by the images that it is trained on. "
-                "Received: ready batches. Give `fit` the images themselves, or call "
-                "`start(images)` with some of them first."
-            )
-        images, _ = next(iter(source.batches(self.image_shape[:2], _STARTED_ON)))
-        self.start(images)
+        if must_start(self.started, source, "The weight normalisation of PixelCNNPP"):
+            images, _ = next(source.batches(self.image_shape[:2], _STARTED_ON))
+            self.start(images)
 
     def start(self, images):
         """Set gains and biases by images, so that outputs of each layer have mean 0 and its scale.

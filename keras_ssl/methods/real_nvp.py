@@ -17,6 +17,7 @@ from keras_ssl.engine import SSLModel
 from keras_ssl.layers.coupling_networks import residual_network
 from keras_ssl.layers.couplings import AffineCoupling, half_shapes
 from keras_ssl.layers.flows import ActNorm, Chain, Logit, MultiScale, Permutation, Squeeze
+from keras_ssl.layers.starting import start_flag
 from keras_ssl.methods import flows
 
 _CLIP = 100.0  # of the gradient's norm, in nats
@@ -86,7 +87,7 @@ class RealNVP(SSLModel):
         self.num_scales, self.width, self.num_blocks = num_scales, width, num_blocks
         self.alpha, self.remat = alpha, remat
         self.flow = real_nvp_flow(self.input_shape, num_scales, width, num_blocks, alpha, remat)
-        self.started = flows.start_flag(self)
+        self.started = start_flag(self)
         features = _encoder(self.flow, self.input_shape)
         self.backbone = backbones.Backbone(features, name="real_nvp_features")
 

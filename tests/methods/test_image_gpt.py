@@ -181,7 +181,7 @@ def test_the_palette_is_found_once(tmp_path):
 def test_ready_batches_need_a_palette():
     batches = tf.data.Dataset.from_tensors({"views": (images(8, SHAPE, dtype="float32"),)})
     model = ImageGPT(SHAPE, palette_size=K, width=8, depth=1, heads=2)
-    with pytest.raises(ValueError, match="palette.*ready batches.*palette.fit"):
+    with pytest.raises(ValueError, match="palette.*starts from images.*ready batches.*begin_epoch"):
         model.fit(batches, verbose=0)
     model.palette.fit(data.from_array(images(32, SHAPE)), SHAPE[:2])
     model.fit(batches, verbose=0)

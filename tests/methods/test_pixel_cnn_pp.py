@@ -92,7 +92,9 @@ def test_it_starts_once(tmp_path):
 def test_ready_batches_need_a_start():
     model = make(started=False)
     batches = ready_batches().map(lambda batch: {"views": batch["views"][:1]})
-    with pytest.raises(ValueError, match="starts its weight normalisation.*start"):
+    with pytest.raises(
+        ValueError, match="weight normalisation.*starts from images.*ready batches.*begin_epoch"
+    ):
         model.fit(batches, verbose=0)
     model.start(images(32))
     model.begin_epoch(None)
