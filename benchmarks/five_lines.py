@@ -18,11 +18,13 @@ from benchmarks import results
 
 FLAGS = flags.FLAGS
 
-IMAGES, BATCH = 5000, 256
+IMAGES = 5000
 HEAD = ["method", "random encoder", "trained", "points", "commit"]
 
 
-def gain(name, source, test, epochs=10, seed=0, optimizer="auto", rate=None, **options):
+def gain(
+    name, source, test, epochs=10, seed=0, optimizer="auto", rate=None, batch_size=256, **options
+):
     """Accuracy of kNN with a method's encoder before and after training on `source`.
 
     Args:
@@ -33,6 +35,7 @@ def gain(name, source, test, epochs=10, seed=0, optimizer="auto", rate=None, **o
         seed: of weights, order and views.
         optimizer: "auto" or "paper".
         rate: Adam's peak rate in the place of the method's.
+        batch_size: images in a batch.
         **options: arguments of the method.
 
     Returns:
@@ -53,15 +56,15 @@ def gain(name, source, test, epochs=10, seed=0, optimizer="auto", rate=None, **o
     model = keras_ssl.create(name, source.image_shape, network, **options)
     if rate:
         model.short_run = dataclasses.replace(model.short_run, learning_rate=rate)
-    steps = epochs * (source.size // BATCH)
+    steps = epochs * (source.size // batch_size)
     if optimizer == "paper":
-        model.compile(model.paper_optimizer(steps, BATCH))
+        model.compile(model.paper_optimizer(steps, batch_size))
 
     def accuracy():
         return keras_ssl.evaluation.knn_accuracy(model.encode, source, test)
 
     before = accuracy()
-    model.fit(source, batch_size=BATCH, epochs=epochs, seed=seed, verbose=0)
+    model.fit(source, batch_size=batch_size, epochs=epochs, seed=seed, verbose=0)
     return before, accuracy()
 
 
@@ -79,9 +82,8 @@ def _turn(name):
     source = source.subset(np.arange(FLAGS.first, FLAGS.first + IMAGES))
     images, labels = source.arrays((32, 32))
     source, options = keras_ssl.data.from_array(images, labels), json.loads(FLAGS.options)
-    accuracies = gain(
-        name, source, test, FLAGS.epochs, FLAGS.seed, FLAGS.optimizer, FLAGS.rate, **options
-    )
+    settings = (FLAGS.epochs, FLAGS.seed, FLAGS.optimizer, FLAGS.rate, FLAGS.batch_size)
+    accuracies = gain(name, source, test, *settings, **options)
     print(json.dumps(accuracies))
 
 
@@ -115,7 +117,7 @@ def _record(rows):
     """Put rows, by method, into the table of this setting; those of other methods stay."""
     title = (
         f"Five lines: 5,000 images of cifar10 from {FLAGS.first} on, small_conv at 32 px, batches "
-        f"of {BATCH}, {FLAGS.precision}"
+        f"of {FLAGS.batch_size}, {FLAGS.precision}"
     )
     old = next((r["table"][1:] for r in results.records() if r["title"] == title), [])
     rows = {row[0]: row for row in old} | rows
@@ -138,6 +140,7 @@ def _define_flags():
     flags.DEFINE_integer("first", 0, "First of the 5,000 training images.")
     flags.DEFINE_integer("seed", 0, "Of weights, order and views.")
     flags.DEFINE_integer("epochs", 10, "Passes over the images.")
+    flags.DEFINE_integer("batch_size", 256, "Images in a batch; others for trials.")
     flags.DEFINE_string("precision", "float32", "Number format; float32 for methods that need it.")
     flags.DEFINE_string("options", "{}", "Arguments of the methods, as JSON; for trials.")
     flags.DEFINE_string("optimizer", "auto", "auto or paper.")
