@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+from keras import ops
 
 from keras_ssl.layers.norm import batch_norm
 
@@ -18,6 +19,7 @@ def mlp(
     output_norm: str | None = "scale",
     use_bias: bool = False,
     kernel_initializer: Any = None,
+    activation: str = "relu",
     name: str = "projector",
 ) -> keras.Model:
     """A multi-layer perceptron; by default the projector of SimCLR's code.
@@ -38,6 +40,7 @@ def mlp(
         use_bias: whether the Dense layers have biases (BYOL, MoCo v2).
         kernel_initializer: of the Dense layers; None is SimCLR's normal distribution of standard
             deviation 0.01. Give another one where nothing normalises after the layer.
+        activation: of the hidden layers, "relu" or "gelu" (DINO).
         name: name of the model and first part of its layers' names.
 
     Returns:
@@ -70,7 +73,10 @@ def mlp(
             break
         if hidden_norm:
             x = batch_norm(name=f"{name}_bn{i}")(x)
-        x = keras.layers.ReLU(name=f"{name}_relu{i}")(x)
+        if activation == "relu":
+            x = keras.layers.ReLU(name=f"{name}_relu{i}")(x)
+        else:
+            x = keras.layers.Activation(activation, name=f"{name}_{activation}{i}")(x)
     if output_norm is not None:
         x = batch_norm(name=f"{name}_bn{len(widths)}", center=False, scale=output_norm == "scale")(
             x
@@ -116,6 +122,28 @@ def chain(x: Any, *networks: keras.Model, training: bool = False) -> Any:
     for network in networks:
         x = network(x, training=training)
     return x
+
+
+def by_size(network: keras.Model, views: Sequence[Any], training: bool = False) -> list:
+    """Outputs of a network for each of some views; those of one size pass it as one batch.
+
+    So batch normalisation sees all views of a size together, as in the code of SwAV and DINO.
+
+    Args:
+        network: from images to one tensor.
+        views: images `(B, height, width, channels)`, all of B images.
+        training: as the network's.
+
+    Returns:
+        List of the network's outputs in the order of `views`.
+    """
+    places, found = {}, {}
+    for v, view in enumerate(views):
+        places.setdefault(tuple(view.shape[1:3]), []).append(v)
+    for same in places.values():
+        together = network(ops.concatenate([views[v] for v in same]), training=training)
+        found.update(zip(same, ops.split(together, len(same))))
+    return [found[v] for v in range(len(views))]
 
 
 def check_output(name: str, network: keras.Model, shape: Sequence[int], fix: str) -> None:

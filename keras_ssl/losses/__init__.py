@@ -5,7 +5,11 @@ They return a scalar; those of `likelihood` one number an image.
 
 from keras_ssl.losses.adversarial import discriminator_loss, joint_generator_loss
 from keras_ssl.losses.classification import labelled_cross_entropy
-from keras_ssl.losses.clustering import code_cross_entropy, swapped_prediction
+from keras_ssl.losses.clustering import (
+    code_cross_entropy,
+    cross_view_cross_entropy,
+    swapped_prediction,
+)
 from keras_ssl.losses.contrastive import (
     decoupled_contrastive,
     info_nce,
@@ -35,15 +39,20 @@ from keras_ssl.losses.noise_contrastive import (
     noise_contrastive,
     partition_estimate,
 )
-from keras_ssl.losses.redundancy import barlow_twins, vicreg
+from keras_ssl.losses.redundancy import barlow_twins, coding_rate, vicreg
 from keras_ssl.losses.regression import negative_cosine
+from keras_ssl.losses.self_distillation import dino, dino_targets
 from keras_ssl.losses.whitening import whitened_mse
 
 __all__ = [
     "barlow_twins",
     "bernoulli",
     "code_cross_entropy",
+    "coding_rate",
+    "cross_view_cross_entropy",
     "decoupled_contrastive",
+    "dino",
+    "dino_targets",
     "discretized_logistic",
     "discretized_logistic_mixture",
     "discriminator_loss",

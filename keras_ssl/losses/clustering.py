@@ -1,5 +1,6 @@
 """Clustering losses: predict the cluster assignment of an image's other view."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from keras import ops
@@ -72,3 +73,38 @@ def code_cross_entropy(codes: Any, scores: Any, temperature: float = 0.1) -> Any
     codes = ops.stop_gradient(ops.cast(codes, "float32"))
     log_p = ops.log_softmax(ops.cast(scores, "float32") / temperature, axis=-1)
     return -ops.mean(ops.sum(codes * log_p, axis=-1))
+
+
+def cross_view_cross_entropy(
+    codes: Sequence[Any], scores: Sequence[Any], temperature: float = 0.1
+) -> Any:
+    """Mean of `code_cross_entropy` over all pairs of codes and scores of different views.
+
+        L = 1/P sum_v sum_{u != v} H(q_v, s_u),    P = V (U - 1)
+
+    for the codes of the first V of U views: the loss of SwAV and DINO with multi-crop. Caron et al.
+    2020, https://arxiv.org/abs/2006.09882, equation 6; Caron et al. 2021,
+    https://arxiv.org/abs/2104.14294, equation 3.
+
+    Args:
+        codes: q_v, V matrices `(B, K)` with rows that sum to 1; no gradient reaches them.
+        scores: s_u, U matrices `(B, K)`, U >= V and U >= 2, the V views first.
+        temperature: > 0.
+
+    Returns:
+        float32 scalar.
+
+    Raises:
+        ValueError: if there are too few scores, or as `code_cross_entropy`.
+    """
+    if len(scores) < max(2, len(codes)):
+        raise ValueError(
+            "`scores` must be of two views or more, and of each view that has codes. Received: "
+            f"{len(scores)} scores, {len(codes)} codes."
+        )
+    total = 0.0
+    for u, predicted in enumerate(scores):
+        targets = [q for v, q in enumerate(codes) if v != u]
+        if targets:  # H is linear in the codes
+            total += code_cross_entropy(sum(targets), predicted, temperature)
+    return total / (len(codes) * (len(scores) - 1))

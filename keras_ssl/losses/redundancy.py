@@ -5,6 +5,7 @@ from typing import Any
 from keras import ops
 
 from keras_ssl.losses.checks import check_matrices
+from keras_ssl.ops.similarity import l2_normalize
 
 
 def barlow_twins(z1: Any, z2: Any, off_diagonal_weight: float = 5e-3) -> Any:
@@ -87,6 +88,40 @@ def vicreg(
     (v1, c1), (v2, c2) = _variance_and_covariance(z1), _variance_and_covariance(z2)
     loss = invariance_weight * ops.mean(ops.square(z1 - z2))
     return loss + variance_weight * (v1 + v2) / 2 + covariance_weight * (c1 + c2)
+
+
+def coding_rate(z: Any, epsilon: float = 0.05) -> Any:
+    """Volume that embeddings fill: half the log-determinant of their second moments.
+
+    With rows of unit length, N of them of D numbers each,
+
+        R = 1/2 log det( I + D / (N epsilon) z^T z ),
+
+    the rate, in nats, of coding them up to an error of epsilon: D/2 log(1 + 1 / epsilon) where they
+    spread evenly over all directions, the most that is possible, and 1/2 log(1 + D / epsilon) where
+    all are equal. Yu et al. 2020, https://arxiv.org/abs/2006.08558, equation 7; to be maximised:
+    Wu et al. 2025 (SimDINO), https://arxiv.org/abs/2502.10385, section 3.
+
+    Args:
+        z: `(N, D)`, any floating dtype; brought to unit length here.
+        epsilon: > 0; the squared error.
+
+    Returns:
+        float32 scalar.
+
+    Raises:
+        ValueError: if `epsilon` is not positive or `z` not a matrix.
+    """
+    if not epsilon > 0:
+        raise ValueError(f"`epsilon` must be > 0. Received: epsilon={epsilon}. Usual is 0.05.")
+    if len(z.shape) != 2:
+        raise ValueError(f"`z` must have shape (N, D). Received: z.shape={tuple(z.shape)}.")
+    z = l2_normalize(z)
+    width = z.shape[1]
+    share = width / (epsilon * ops.cast(ops.shape(z)[0], "float32"))
+    moments = ops.eye(width) + share * ops.matmul(ops.transpose(z), z)
+    # log det of a positive matrix: twice the logs of the diagonal of its Cholesky factor.
+    return ops.sum(ops.log(ops.diagonal(ops.cholesky(moments))))
 
 
 def _variance_and_covariance(z: Any) -> tuple[Any, Any]:

@@ -13,6 +13,7 @@ from keras_ssl.methods.byol import BYOL
 from keras_ssl.methods.cmc import CMC
 from keras_ssl.methods.dcl import DCL
 from keras_ssl.methods.denoising_autoencoder import DenoisingAutoencoder
+from keras_ssl.methods.dino import DINO
 from keras_ssl.methods.feature_distillation import FeatureDistillation
 from keras_ssl.methods.glow import Glow
 from keras_ssl.methods.image_gpt import ImageGPT
@@ -29,6 +30,7 @@ from keras_ssl.methods.pixel_rnn import PixelRNN
 from keras_ssl.methods.real_nvp import RealNVP
 from keras_ssl.methods.rotnet import RotNet
 from keras_ssl.methods.simclr import SimCLR
+from keras_ssl.methods.simdino import SimDINO
 from keras_ssl.methods.simsiam import SimSiam
 from keras_ssl.methods.supcon import SupCon
 from keras_ssl.methods.swav import SwAV

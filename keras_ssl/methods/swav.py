@@ -125,7 +125,7 @@ class SwAV(SSLModel):
                 self._remember(queue, z[:, v])
         predictions = ops.softmax(ops.concatenate(scores[:2]) / self.temperature)
         return {
-            "loss": self._swapped_prediction(codes, scores),
+            "loss": losses.cross_view_cross_entropy(codes, scores, self.temperature),
             "prototype_entropy": usage_entropy(predictions),
         }
 
@@ -168,17 +168,8 @@ class SwAV(SSLModel):
                 f"SwAV needs two views at least. Received: {len(images)}. Make the batch with "
                 "`keras_ssl.views.swav(image_size)`."
             )
-        places = {}  # views by size: those of one size pass the backbone as one batch
-        for v, view in enumerate(images):
-            places.setdefault(tuple(view.shape[1:3]), []).append(v)
-        features = [
-            self.backbone(ops.concatenate([images[v] for v in same]), training=training)
-            for same in places.values()
-        ]
-        z = l2_normalize(self.projector(ops.concatenate(features), training=training))
-        order = [v for same in places.values() for v in same]  # `z` is grouped by size
-        by_view = dict(zip(order, ops.split(z, len(images))))
-        return [by_view[v] for v in range(len(images))]
+        features = ops.concatenate(heads.by_size(self.backbone, images, training))
+        return ops.split(l2_normalize(self.projector(features, training=training)), len(images))
 
     def _codes(self, scores, queues):
         """Balanced assignments of the batch, with those of its view's queue once that is full."""
@@ -206,14 +197,6 @@ class SwAV(SSLModel):
         queue.enqueue(z)
         counted = ops.cast(self._has_passed(self.queue_start), "int32")
         queue.count.assign(queue.count * counted)
-
-    def _swapped_prediction(self, codes, scores):
-        """Mean over all pairs of codes and scores that are not of the same view."""
-        total = 0.0
-        for u, predicted in enumerate(scores):
-            targets = sum(q for v, q in enumerate(codes) if v != u)
-            total += losses.code_cross_entropy(targets, predicted, self.temperature)
-        return total / (2 * (len(scores) - 1))
 
     def _check(self):
         least = {

@@ -1,4 +1,4 @@
-"""AdamW with a rate for each variable."""
+"""AdamW with a rate for each variable, and a weight decay that may change."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -21,7 +21,8 @@ class AdamW(keras.optimizers.AdamW):
 
     Args:
         learning_rate: float or schedule.
-        weight_decay: decoupled from the gradient, >= 0.
+        weight_decay: decoupled from the gradient, >= 0; or a schedule of the step, as the rate may
+            be (DINO: from 0.04 to 0.4).
         factors: one number >= 0 for each variable, in the order of the model's trainable
             variables; None for 1 everywhere.
         exclude_1d: whether tensors of at most one axis (biases, gains of normalisation) have no
@@ -36,12 +37,14 @@ class AdamW(keras.optimizers.AdamW):
     def __init__(
         self,
         learning_rate: Any = 1e-3,
-        weight_decay: float = 0.0,
+        weight_decay: Any = 0.0,
         factors: Sequence[float] | None = None,
         exclude_1d: bool = True,
         name: str = "adamw",
         **kwargs: Any,
     ):
+        if isinstance(weight_decay, dict):  # of `get_config`
+            weight_decay = keras.saving.deserialize_keras_object(weight_decay)
         super().__init__(
             learning_rate=learning_rate, weight_decay=weight_decay, name=name, **kwargs
         )
@@ -65,11 +68,14 @@ class AdamW(keras.optimizers.AdamW):
         super().update_step(gradient, variable, rate)
 
     def _apply_weight_decay(self, variables: list) -> None:
+        decay = self.weight_decay
+        if callable(decay):
+            decay = decay(self.iterations)
         for variable in variables:
             spared = self.exclude_1d and len(variable.shape) <= 1
             if self._use_weight_decay(variable) and not spared:
                 rate = ops.cast(self.learning_rate, "float32") * self._factor(variable)
-                share = ops.cast(rate * self.weight_decay, variable.dtype)
+                share = ops.cast(rate * decay, variable.dtype)
                 variable.assign(variable - variable * share)
 
     def _factor(self, variable: Any) -> float:
@@ -77,4 +83,8 @@ class AdamW(keras.optimizers.AdamW):
 
     def get_config(self) -> dict:
         """The constructor's arguments."""
-        return {**super().get_config(), "factors": self.factors, "exclude_1d": self.exclude_1d}
+        decay = self.weight_decay
+        if callable(decay):
+            decay = keras.saving.serialize_keras_object(decay)
+        own = {"weight_decay": decay, "factors": self.factors, "exclude_1d": self.exclude_1d}
+        return {**super().get_config(), **own}

@@ -16,6 +16,7 @@ from keras_ssl.views.noise import WithNoise
 from keras_ssl.views.presets import (
     byol,
     cmc,
+    dino,
     instdisc,
     moco,
     plain,
@@ -64,6 +65,7 @@ __all__ = [
     "WithView",
     "byol",
     "cmc",
+    "dino",
     "infomin",
     "instdisc",
     "moco",

@@ -275,6 +275,75 @@ def swav(
     return MultiCrop(pipelines[:made], crops[:made])
 
 
+def dino(
+    image_size: int | Sequence[int],
+    crops: Sequence[int] | None = None,
+    small_size: int | Sequence[int] | None = None,
+    transformer: bool = True,
+) -> MultiCrop:
+    """DINO's multi-crop: two large views, drawn as BYOL's, and several small ones of one image.
+
+    Large views show 40-100 % of the area and small ones 5-40 %, for convolutional networks 14-100 %
+    and 5-14 % (bicubic, ratio 3/4 to 4/3); all: flip 0.5; jitter (0.4, 0.4, 0.2, 0.1) with
+    probability 0.8; grey 0.2. Then blur, sigma U(0.1, 2), with probability 1 in the first view, 0.1
+    in the second, 0.5 in small ones, and solarisation with probability 0.2 in the second. The
+    paper's small views have 96 px for large ones of 224. Below 64 px there are two large views
+    alone, of 8-100 %, without blur, unless `crops` asks for others; small ones then have half the
+    size and show 8-30 %. Colours, crops and blur are torchvision's and Pillow's.
+
+    Caron et al. 2021, https://arxiv.org/abs/2104.14294 (section 3.1, appendix C); the authors'
+    code. Departures from it: those of `moco`.
+
+    Args:
+        image_size: pixels of the large views, one number or (height, width).
+        crops: numbers of large views, 2, and of small ones; by default (2, 0) below 64 px, else the
+            paper's (2, 8).
+        small_size: pixels of the small views; by default half the large ones' below 64 px, else
+            three sevenths of them.
+        transformer: whether shares of the area are those for vision transformers.
+
+    Raises:
+        ValueError: if an argument is out of range.
+    """
+    size = check_size("image_size", image_size)
+    small = is_small(size)
+    if crops is None:
+        crops = (2, 0) if small else (2, 8)
+    if len(crops) != 2 or crops[0] != 2 or crops[1] < 0:
+        raise ValueError(
+            "`crops` must be the numbers of large views, 2, and of small views, >= 0. "
+            f"Received: crops={tuple(crops)}. The paper's are (2, 8)."
+        )
+    if small_size is None:
+        small_size = tuple(max(1, round(side * (1 / 2 if small else 3 / 7))) for side in size)
+    small_size = check_size("small_size", small_size)
+    if small:
+        large_scale, small_scale = (0.08, 1.0), (0.08, 0.3)
+    else:
+        large_scale, small_scale = (
+            ((0.4, 1.0), (0.05, 0.4))
+            if transformer
+            else (
+                (0.14, 1.0),
+                (0.05, 0.14),
+            )
+        )
+    # Small views are cut out of the same large images, so they are antialiased whatever their size.
+    large, local = (
+        RandomResizedCrop(own, share, interpolation="bicubic", antialias=not small)
+        for own, share in ((size, large_scale), (small_size, small_scale))
+    )
+    after = [HorizontalFlip(), pillow.jitter(0.4, 0.4, 0.2, 0.1), Grayscale(0.2)]
+    blurs = [[] if small else [pillow.blur(p)] for p in (1.0, 0.1, 0.5)]
+    pipelines = [
+        Compose([large, *after, *blurs[0]]),
+        Compose([large, *after, *blurs[1], Solarize(0.2)]),
+        Compose([local, *after, *blurs[2]]),
+    ]
+    made = 3 if crops[1] else 2
+    return MultiCrop(pipelines[:made], (1, 1, crops[1])[:made])
+
+
 def supervised(image_size: int | Sequence[int]) -> SingleView:
     """One view as classifiers are trained on: crop and flip, colours as they are.
 

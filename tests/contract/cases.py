@@ -108,6 +108,24 @@ CASES = {
         rate=1e-4,
         slow=True,
     ),
+    "DINO": Case(
+        lambda: keras_ssl.DINO(
+            tiny_backbone(), head(None), num_prototypes=20, momentum=0.9, freeze_epochs=1 / 3
+        ),
+        rate=0.03,
+    ),
+    "DINO transformer": Case(
+        lambda: keras_ssl.DINO(
+            tiny_transformer(),
+            head(None),
+            num_prototypes=20,
+            first_teacher_temperature=0.1,
+            temperature_epochs=2,
+            freeze_epochs=0,
+        ),
+        rate=0.03,
+        slow=True,
+    ),
     "FeatureDistillation": Case(
         lambda: keras_ssl.FeatureDistillation(
             tiny_backbone(), frozen(), teacher_temperature=0.1, queue_size=40
@@ -211,6 +229,9 @@ CASES = {
     "RotNet": Case(lambda: keras_ssl.RotNet(tiny_backbone())),
     "SimCLR": Case(lambda: keras_ssl.SimCLR(tiny_backbone())),
     "SimCLR v2": Case(lambda: keras_ssl.SimCLR(tiny_backbone(), version=2), rate=0.01, slow=True),
+    "SimDINO": Case(
+        lambda: keras_ssl.SimDINO(tiny_backbone(), head(None), momentum=0.9), rate=0.03
+    ),
     "SimSiam": Case(lambda: keras_ssl.SimSiam(tiny_backbone(), head("plain")), rate=0.01),
     "SimSiam averaged": Case(
         lambda: AlternatingSimSiam(

@@ -49,3 +49,18 @@ def test_wrong_factors_are_refused():
         AdamW(factors=[-1])
     with pytest.raises(ValueError, match="one number for each trainable variable. Received: 2 for"):
         run(AdamW(factors=[1.0, 1.0]))
+
+
+def test_a_weight_decay_may_follow_a_schedule():
+    """Where gradients are zero, weights shrink by the rate times the decay of each step."""
+    schedule = keras.optimizers.schedules.CosineDecay(0.04, 4, alpha=10.0)
+    optimizer = AdamW(0.5, schedule)
+    copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(optimizer))
+    for each in (optimizer, copy):
+        variable, expected = keras.Variable(STARTS[0]), STARTS[0]
+        for step in range(4):
+            each.apply([ops.zeros_like(variable)], [variable])
+            expected = expected * (1 - 0.5 * float(schedule(step)))
+            np.testing.assert_allclose(variable.numpy(), expected, rtol=1e-5)
+    assert float(schedule(0)) == pytest.approx(0.04)
+    assert float(schedule(4)) == pytest.approx(0.4)
