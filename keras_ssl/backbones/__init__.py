@@ -10,7 +10,7 @@ from keras_ssl.backbones.small_conv import small_conv
 from keras_ssl.backbones.stages import stages, until
 from keras_ssl.backbones.towers import channel_towers
 from keras_ssl.backbones.unwrap import unwrap
-from keras_ssl.backbones.vit import vit, vit_base, vit_small, vit_tiny
+from keras_ssl.backbones.vit import small_vit, vit, vit_base, vit_small, vit_tiny
 
 __all__ = [
     "NAMES",
@@ -26,6 +26,7 @@ __all__ = [
     "resnet34",
     "resnet50",
     "small_conv",
+    "small_vit",
     "stages",
     "until",
     "unwrap",

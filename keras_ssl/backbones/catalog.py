@@ -16,6 +16,7 @@ _MAKERS = {
     "resnet34": resnet.resnet34,
     "resnet50": resnet.resnet50,
     "small_conv": small_conv,
+    "small_vit": vit.small_vit,
     "vit_base": vit.vit_base,
     "vit_small": vit.vit_small,
     "vit_tiny": vit.vit_tiny,

@@ -84,7 +84,7 @@ def vit(
     stddev = 1e-6 if initializer == "glorot_uniform" else 0.02  # of the class token: MoCo v3's code
     x = ClassTokenAndPositions(grid, positions, stddev, name="tokens")(x)
     for i in range(1, depth + 1):
-        x = _block(x, width, heads, initializer, f"block{i}")
+        x = block(x, width, heads, initializer, f"block{i}")
     x = keras.layers.LayerNormalization(epsilon=1e-6, name="norm")(x)
     return Backbone(
         keras.Model(inputs, x, name=f"{name}_network"),
@@ -93,6 +93,24 @@ def vit(
         pooling=pooling,
         name=name,
     )
+
+
+def small_vit(
+    input_shape: Sequence[int] = (32, 32, 3),
+    patch_size: int | None = None,
+    *,
+    positions: str = "sincos",
+    initializer: str = "glorot_uniform",
+    pooling: str = "avg",
+    name: str = "small_vit",
+    **options: Any,
+) -> Backbone:
+    """A transformer for two cores and small images: 6 blocks of width 96, 3 heads.
+
+    A size of our own, with the mean of the patches as features. Arguments and `options` as `vit`.
+    """
+    start = {"positions": positions, "initializer": initializer, "pooling": pooling}
+    return vit(96, 6, 3, input_shape, patch_size, name=name, **start, **options)
 
 
 def vit_tiny(
@@ -131,7 +149,8 @@ def vit_base(
     return vit(768, 12, heads, input_shape, patch_size, name=name, **options)
 
 
-def _block(x: Any, width: int, heads: int, initializer: str, name: str) -> Any:
+def block(x: Any, width: int, heads: int, initializer: str, name: str) -> Any:
+    """A block of a transformer on symbolic tokens `(B, T, width)`; names begin with `name`."""
     layers = keras.layers
     # Pre-norm: x + attention(norm(x)), then x + mlp(norm(x)); epsilon as in DeiT.
     y = layers.LayerNormalization(epsilon=1e-6, name=f"{name}_norm1")(x)

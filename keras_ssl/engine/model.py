@@ -44,6 +44,7 @@ class SSLModel(Trainer, keras.Model):
         code_unit: what bits are counted for: "dimension", or "pixel" where `log_prob` is that of
             pixels in a palette, which no figure of 8-bit values can be compared with.
         image_side: pixels a side that `pretrain` brings larger images to, unless it is told.
+        needs_tokens: whether the backbone must be a vision transformer of `keras_ssl.backbones`.
         half_precision: whether `pretrain(precision="auto")` may take bfloat16 for the method.
         unsupported: checks of the contract suite that the method cannot pass, with the reason.
         batches_seen: variable, batches that the current optimizer has been trained on.
@@ -63,6 +64,7 @@ class SSLModel(Trainer, keras.Model):
     likelihood_kind = None
     code_unit = "dimension"
     image_side = 224
+    needs_tokens = False
     half_precision = True
     unsupported = {}
 

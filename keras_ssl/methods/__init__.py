@@ -19,6 +19,7 @@ from keras_ssl.methods.glow import Glow
 from keras_ssl.methods.image_gpt import ImageGPT
 from keras_ssl.methods.infomin import InfoMin
 from keras_ssl.methods.instdisc import InstDisc
+from keras_ssl.methods.mae import MAE
 from keras_ssl.methods.moco import MoCo
 from keras_ssl.methods.moco_v3 import MoCoV3
 from keras_ssl.methods.nice import NICE

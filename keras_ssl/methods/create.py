@@ -13,7 +13,6 @@ from keras_ssl import backbones
 from keras_ssl.methods import METHODS
 from keras_ssl.ops.names import near
 
-DEFAULT_BACKBONE = "resnet18"
 _NETWORKS = {  # what `create` gives a constructor itself, and where it comes from
     "backbone": "Give it beside the method, in the shell as --backbone.",
     "input_shape": "It follows from the images and `image_size`.",
@@ -40,8 +39,9 @@ def create(name, input_shape=(224, 224, 3), backbone=None, **options):
             own that extends `SSLModel`.
         input_shape: height, width and channels of the images; not read where a method is made of
             another, which is given.
-        backbone: name of a backbone in `keras_ssl.backbones`, or a model; by default "resnet18".
-            Methods that bring their own network take none.
+        backbone: name of a backbone in `keras_ssl.backbones`, or a model; by default "resnet18",
+            and "vit_tiny" for methods of vision transformers. Methods that bring their own network
+            take none.
         **options: further arguments of the method's constructor.
 
     Returns:
@@ -65,7 +65,7 @@ def create(name, input_shape=(224, 224, 3), backbone=None, **options):
             f"create({name!r}, ..., num_images=50_000), for instance."
         )
     if "backbone" in arguments(method):
-        network = backbones.get(backbone or DEFAULT_BACKBONE, input_shape)
+        network = backbones.get(backbone or default_backbone(method), input_shape)
         return _construct(method, network, options)
     if "method" in arguments(method) and "input_shape" not in arguments(method):
         return _of_another(method, input_shape, backbone, options)
@@ -190,6 +190,11 @@ def arguments(method):
     """Names of the constructor's arguments."""
     parameters = inspect.signature(method.__init__).parameters
     return [name for name in parameters if name not in ("self", "kwargs")]
+
+
+def default_backbone(method):
+    """Name of the backbone that a method has where none is given."""
+    return "vit_tiny" if method.needs_tokens else "resnet18"
 
 
 def brings_network(method):

@@ -97,7 +97,8 @@ def compare(
             `pretrain` in `METHOD/seed-N`.
         seeds: number of seeds, which are 0, 1, 2 ...
         backbone: name of a backbone; in Python also a model, of which each run trains a copy with
-            new initial weights. By default resnet18.
+            new initial weights. By default resnet18 (vit_tiny where all are methods of vision
+            transformers).
         image_size: height and width of the views, one number; by default the images' own, at most
             224.
         epochs: passes over the images of each run.
@@ -183,7 +184,7 @@ def compare(
         "data": train.name,
         "images": train.fingerprint(),
         "test": held_out.fingerprint(),
-        "backbone": (backbone or creation.DEFAULT_BACKBONE) if named else "a model",
+        "backbone": plan.network() if named else "a model",
         "network": architecture(network),
         "precision": taken,
         "precision_of_sensitive_methods": plan.sensitive,
@@ -223,10 +224,15 @@ class _Plan:
     training: dict
     judging: dict
 
+    def network(self) -> Any:
+        """The backbone, or the name of the default: that of methods of transformers among such."""
+        names = {creation.default_backbone(cls) for cls in self.classes.values()}
+        return self.backbone or (names.pop() if len(names) == 1 else "resnet18")
+
     def untrained(self, seed: int) -> keras.Model:
         """The backbone with the initial weights of a seed."""
         size, channels = self.training["image_size"], self.training["data"].image_shape[2]
-        name = creation.DEFAULT_BACKBONE if self.backbone is None else self.backbone
+        name = self.network()
         with precisions.policy(self.precision):
             keras.utils.set_random_seed(seed)
             if isinstance(name, str):

@@ -113,7 +113,8 @@ def pretrain(
             same command continues the run in it, and with more `epochs` goes on beyond its end.
         backbone: name of a backbone, LIBRARY:NAME of another library's (such as
             keras_applications:EfficientNetV2B0 or keras_hub:dinov2_small), or in Python a model; by
-            default resnet18, and none for methods that bring their own network.
+            default resnet18 (vit_tiny for methods of vision transformers), and none for methods
+            that bring their own network.
         weights: a run folder or a `.keras` file whose encoder is trained further, in the place of
             `backbone`; in Python also a model.
         image_size: height and width of the views, one number; by default the images' own, at most
@@ -201,7 +202,7 @@ def pretrain(
     size = image_size or (encoder.image_shape[0] if encoder else own)
     if optimizer == "auto" and (encoder is not None or backbones.is_trained(backbone)):
         optimizer = "gentle"
-    network = encoder or (methods.DEFAULT_BACKBONE if backbone is None else backbone)
+    network = encoder or (methods.default_backbone(cls) if backbone is None else backbone)
     shape = (size, size, source.image_shape[2])
     settings = {
         "method": method if isinstance(method, str) else cls.__name__,

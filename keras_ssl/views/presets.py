@@ -396,6 +396,22 @@ def plain(image_size: int | Sequence[int], flip: bool = True) -> SingleView:
     return SingleView(Compose([*ops, HorizontalFlip()] if flip else ops))
 
 
+def mae(image_size: int | Sequence[int]) -> SingleView:
+    """MAE's one view: crop of 20-100 % of the area, bicubic; flip 0.5.
+
+    The crop is torchvision's. He et al. 2021, https://arxiv.org/abs/2111.06377 (appendix A.1); the
+    authors' code.
+
+    Args:
+        image_size: pixels of the view, one number or (height, width).
+
+    Raises:
+        ValueError: if `image_size` is invalid.
+    """
+    crop = pillow.crop(check_size("image_size", image_size), (0.2, 1.0), "bicubic")
+    return SingleView(Compose([crop, HorizontalFlip()]))
+
+
 def wmse(image_size: int | Sequence[int], num_views: int = 2) -> MultiCrop:
     """W-MSE's views: colour jitter and grey, then crop and flip.
 

@@ -17,6 +17,7 @@ from keras_ssl import backbones, data
 from keras_ssl.layers import heads
 from keras_ssl.layers.decoders import conv_decoder
 from keras_ssl.layers.discriminators import pair_discriminator
+from keras_ssl.methods.mae import mae_decoder
 from recipes.simsiam_variants import AlternatingSimSiam
 
 SHAPE, BATCH, COUNT = (8, 8, 3), 16, 48
@@ -41,6 +42,11 @@ def tiny_transformer():
     """A transformer of one block on four patches, that starts as MoCo v3's; 8 features."""
     start = {"positions": "sincos", "initializer": "glorot_uniform", "frozen_patches": True}
     return backbones.vit(8, 1, 2, SHAPE, pooling="avg", **start)
+
+
+def tiny_decoder():
+    """The decoder of MAE for `tiny_transformer`, half of whose patches are seen."""
+    return mae_decoder((2, 2), 8, 2, 48, decoder_width=8, depth=1, heads=2)
 
 
 def head(output_norm, width=8, name="projector"):
@@ -162,6 +168,10 @@ CASES = {
     "InstDisc": Case(
         lambda: keras_ssl.InstDisc(tiny_backbone(), COUNT, temperature=0.5, num_negatives=16),
         rate=0.1,
+    ),
+    "MAE": Case(lambda: keras_ssl.MAE(tiny_transformer(), tiny_decoder(), mask_rate=0.5)),
+    "MAE of plain pixels": Case(
+        lambda: keras_ssl.MAE(tiny_transformer(), mask_rate=0.5, normalize_pixels=False), slow=True
     ),
     "MoCo": Case(lambda: keras_ssl.MoCo(tiny_backbone(), queue_size=40, momentum=0.9, groups=8)),
     "MoCo v1": Case(
