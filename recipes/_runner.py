@@ -78,6 +78,7 @@ class Config:
 # The small budget of the project's own figures: few images, a small network, few epochs.
 SMALL = {"images": 10_000, "backbone": "small_conv", "batch_size": 128, "epochs": 20}
 SMALL_OWN = SMALL | {"backbone": None, "epochs": 8}  # of networks of the method's own
+SMALL_VIT = SMALL | {"backbone": "small_vit"}  # of methods that need a vision transformer
 SHAPES = SMALL | {"data": "shapes", "images": 0, "epochs": 12}  # the drawn images of the demo
 _JUDGED = 10_000  # most images that generative methods are judged on
 
@@ -94,6 +95,14 @@ IMAGENET_IMAGES = {
     "warmup_epochs": 1,
     "options": {"latent_dim": 256},
 }
+
+
+def sincos_transformer(config):
+    """A vision transformer with fixed positions and the start of MAE's and I-JEPA's authors."""
+    shape = (config.image_size, config.image_size, 3)
+    start = {"positions": "sincos", "initializer": "glorot_uniform"}
+    return getattr(backbones, config.backbone)(shape, **start)
+
 
 SMOKE = {
     "data": "shapes",

@@ -32,6 +32,7 @@ from keras_ssl.methods.real_nvp import RealNVP
 from keras_ssl.methods.rotnet import RotNet
 from keras_ssl.methods.simclr import SimCLR
 from keras_ssl.methods.simdino import SimDINO
+from keras_ssl.methods.simmim import SimMIM
 from keras_ssl.methods.simsiam import SimSiam
 from keras_ssl.methods.supcon import SupCon
 from keras_ssl.methods.swav import SwAV

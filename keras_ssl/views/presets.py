@@ -412,6 +412,22 @@ def mae(image_size: int | Sequence[int]) -> SingleView:
     return SingleView(Compose([crop, HorizontalFlip()]))
 
 
+def simmim(image_size: int | Sequence[int]) -> SingleView:
+    """SimMIM's one view: crop of 67-100 % of the area, bilinear; flip 0.5.
+
+    The crop is torchvision's. Xie et al. 2021, https://arxiv.org/abs/2111.09886 (section 4.1); the
+    authors' code.
+
+    Args:
+        image_size: pixels of the view, one number or (height, width).
+
+    Raises:
+        ValueError: if `image_size` is invalid.
+    """
+    crop = pillow.crop(check_size("image_size", image_size), (0.67, 1.0))
+    return SingleView(Compose([crop, HorizontalFlip()]))
+
+
 def wmse(image_size: int | Sequence[int], num_views: int = 2) -> MultiCrop:
     """W-MSE's views: colour jitter and grey, then crop and flip.
 

@@ -242,6 +242,7 @@ CASES = {
     "SimDINO": Case(
         lambda: keras_ssl.SimDINO(tiny_backbone(), head(None), momentum=0.9), rate=0.03
     ),
+    "SimMIM": Case(lambda: keras_ssl.SimMIM(tiny_transformer(), mask_rate=0.5, mask_unit=4)),
     "SimSiam": Case(lambda: keras_ssl.SimSiam(tiny_backbone(), head("plain")), rate=0.01),
     "SimSiam averaged": Case(
         lambda: AlternatingSimSiam(
