@@ -52,7 +52,7 @@ def gain(
     cls = find(name)
     if keeps_images(cls):
         options["num_images"] = source.size
-    network = None if brings_network(cls) else "small_conv"
+    network = None if brings_network(cls) else "small_vit" if cls.needs_tokens else "small_conv"
     model = keras_ssl.create(name, source.image_shape, network, **options)
     if rate:
         model.short_run = dataclasses.replace(model.short_run, learning_rate=rate)
