@@ -5,7 +5,7 @@ r"""Denoising autoencoder (Vincent et al. 2008, https://doi.org/10.1145/1390156.
     python -m recipes.denoising_autoencoder --preset=imagenet --data_dir=path/to/tfds --out=runs/3
 
 `--set=corruption=gaussian` or `salt_and_pepper` for the other kinds.
-No preset has been run.
+What to expect: the row of `benchmarks/RESULTS.md`; the other presets have not been run.
 
 Departures from the paper: convolutional networks on colour photographs; the paper does not train on
 these data, so the settings are ours.

@@ -5,7 +5,8 @@ r"""RealNVP (Dinh, Sohl-Dickstein and Bengio 2016, https://arxiv.org/abs/1605.08
     python -m recipes.real_nvp --preset=imagenet --data_dir=path/to/tfds --out=runs/nvp-imagenet
 
 Bits per dimension bound the code length of 8-bit pixels from above, and 8 is a uniform guess; the
-paper has 3.49 on CIFAR-10 and 3.98 on ImageNet of 64 px. No preset has been run.
+paper has 3.49 on CIFAR-10 and 3.98 on ImageNet of 64 px. What to expect: the rows of
+`benchmarks/RESULTS.md`; the other presets have not been run.
 
 `cifar10` and `imagenet` (64 px) have the paper's networks and batches of 64. Departures from the
 paper: those of the method; the number of epochs is ours, and the paper's ImageNet is a reduced copy

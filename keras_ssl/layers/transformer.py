@@ -51,8 +51,9 @@ class SelfAttention(keras.layers.Layer):
     def call(self, x: Any) -> Any:
         """Outputs `(B, N, D)`."""
         q, k, v = self._projected(x)
-        y = ops.dot_product_attention(q, k, v, is_causal=self.causal)
-        return self._merged(y)
+        places = ops.arange(x.shape[1])
+        seen = places[:, None] >= places[None] if self.causal else None
+        return self._merged(attend(q, k, v, seen))
 
     def step(self, x: Any, cache: tuple, place: Any) -> tuple:
         """The outputs of one more place of a causal sequence, and the cache with it.
@@ -66,9 +67,8 @@ class SelfAttention(keras.layers.Layer):
         keys, values = (
             ops.slice_update(old, (0, place, 0, 0), new) for old, new in zip(cache, (k, v))
         )
-        seen = ops.arange(keys.shape[1]) <= place
-        y = ops.dot_product_attention(q, keys, values, mask=seen[None, None, None])
-        return self._merged(y), (keys, values)
+        seen = ops.arange(keys.shape[1])[None] <= place
+        return self._merged(attend(q, keys, values, seen)), (keys, values)
 
     def empty_cache(self, batch: int, length: int, width: int) -> tuple:
         """Keys and values of a sequence of which nothing is known."""
@@ -87,11 +87,15 @@ class SelfAttention(keras.layers.Layer):
     def _projected(self, x):
         kernels = (self.query_kernel, self.key_kernel, self.value_kernel)
         split = (-1, x.shape[1], self.heads, x.shape[2] // self.heads)
-        return (ops.reshape(ops.matmul(x, kernel), split) for kernel in kernels)
+        return (ops.reshape(self._product(x, kernel), split) for kernel in kernels)
 
     def _merged(self, y):
         y = ops.reshape(y, (-1, y.shape[1], y.shape[2] * y.shape[3]))
-        return ops.matmul(y, self.output_kernel)
+        return self._product(y, self.output_kernel)
+
+    def _product(self, x, kernel):
+        # `step` is no call of the layer, so nothing casts for it.
+        return ops.matmul(*(ops.cast(a, self.compute_dtype) for a in (x, kernel)))
 
 
 @keras.saving.register_keras_serializable("keras_ssl")
@@ -154,6 +158,7 @@ class TransformerBlock(keras.layers.Layer):
 
     def step(self, x: Any, cache: tuple, place: Any) -> tuple:
         """One more place of a causal sequence; see `SelfAttention.step`."""
+        x = ops.cast(x, self.compute_dtype)  # as for a call of the layer
         y, cache = self.attention.step(self.norm1(x), cache, place)
         return self._perceptron(x + y), cache
 
@@ -177,6 +182,29 @@ class TransformerBlock(keras.layers.Layer):
     def _perceptron(self, x):
         y = self.widen(self.norm2(x))
         return x + self.narrow(y * ops.sigmoid(1.702 * y))
+
+
+def attend(queries: Any, keys: Any, values: Any, seen: Any = None) -> Any:
+    """softmax(q k^T / sqrt(d)) v of each head, with scores and softmax in float32.
+
+    `ops.dot_product_attention`, whose mask has the shape of the scores, for every image and head:
+    where it is a constant, TensorFlow's optimizer of graphs holds one of them for each layer (of
+    24 layers of 1024 places, 8 GB).
+
+    Args:
+        queries: `(B, N, heads, d)`.
+        keys: `(B, M, heads, d)`.
+        values: `(B, M, heads, d)`.
+        seen: bool `(N, M)`, which places each query attends to; None for all.
+
+    Returns:
+        `(B, N, heads, d)`.
+    """
+    scores = ops.cast(ops.einsum("bnhd,bmhd->bhnm", queries, keys), "float32")
+    scores = scores * queries.shape[-1] ** -0.5
+    if seen is not None:
+        scores = ops.where(seen, scores, -1e30)
+    return ops.einsum("bhnm,bmhd->bnhd", ops.cast(ops.softmax(scores), values.dtype), values)
 
 
 def _bare():

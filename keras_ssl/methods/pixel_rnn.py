@@ -74,7 +74,7 @@ class PixelRNN(SSLModel):
         _check(lstm, units, depth, hidden, self.input_shape[2])
         self.network, middle = _network(self.input_shape, LSTMS[lstm], units, depth, hidden)
         self.backbone = Backbone(
-            keras.Model(self.network.inputs, middle), name=f"{self.name}_features"
+            keras.Model(self.network.input, middle), name=f"{self.name}_features"
         )
 
     def compute_losses(self, batch, training):

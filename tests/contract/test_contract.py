@@ -118,6 +118,13 @@ def test_wrong_batches_are_explained(case):
         case.model.fit(images(8, (*SHAPE[:2], 1)), np.arange(8), verbose=0)
 
 
+def test_the_encoder_is_a_model_of_kerass_own_layers(case):
+    """What `export_encoder(format="keras")` writes."""
+    pixels = images(4, dtype="float32")
+    copy = case.model.backbone.to_functional()
+    np.testing.assert_allclose(copy(pixels), case.model.backbone(pixels), atol=1e-4, rtol=1e-4)
+
+
 def test_evaluation_changes_no_state(case):
     """Losses, twice the same, in inference mode; queues, banks, statistics, counters stay."""
     before = state(case.model)

@@ -106,6 +106,15 @@ def test_cached_samples_are_the_naive_ones():
     np.testing.assert_array_equal(pictures(model, model.palette(cached)), cached)
 
 
+def test_half_precision_draws_too():
+    """Both ways, in which rounding may differ; a likely pixel is drawn alike."""
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    model = make()
+    cached, naive = (np.array(model.sample(4, seed=0, cached=c)) for c in (True, False))
+    assert (cached == naive).mean() > 0.5
+    np.testing.assert_array_equal(pictures(model, model.palette(cached)), cached)
+
+
 def test_sampler_is_traced_once_a_count():
     model, traces = make(), []
     draw = model._draw_row
