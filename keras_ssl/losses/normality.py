@@ -105,7 +105,9 @@ def sliced_wasserstein(z: Any, slices: Any, epsilon: float = 1e-4) -> Any:
     """
     check_slices(z, slices)
     if not epsilon > 0:
-        raise ValueError(f"`epsilon` must be > 0. Received: epsilon={epsilon}. The paper's is 1e-4.")
+        raise ValueError(
+            f"`epsilon` must be > 0. Received: epsilon={epsilon}. The paper's is 1e-4."
+        )
     mean, std = _moments(z)
     y = (ops.cast(z, "float32") - mean) / (ops.stop_gradient(std) + epsilon)
     x = ops.swapaxes(ops.matmul(y, slices), -1, -2)  # (..., S, N)

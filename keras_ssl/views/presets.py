@@ -286,23 +286,22 @@ def lejepa(
 
     Large views show 30-100 % of the area, small ones 5-30 % (bicubic, ratio 3/4 to 4/3); all: flip
     0.5; jitter (0.8 s, 0.8 s, 0.4 s, 0.2 s) with probability 0.8; grey 0.2; blur 0.5 with sigma
-    U(0.1, 2); solarisation 0.2. The authors' small views have 98 px for large ones of 224. VISReg
-    has four large views. Below 64 px there are large views alone, unless `crops` asks for others,
-    they are bilinear, show 20-100 % of the area, and are not blurred: those with which LeJEPA is
-    trained on CIFAR-10 in the authors' library eb_jepa, but for the solarisation, there 0.1.
-    Colours, crops and blur are torchvision's and Pillow's.
+    U(0.1, 2); solarisation 0.2. Small views have 96 px for large ones of 224, as VISReg's, so that
+    patches of 16 fit (LeJEPA's 98 are for patches of 14). VISReg has four large views. Below 64 px
+    there are two large views alone, unless `crops` asks for others; they show 20-100 % of the area,
+    bilinear, without blur, solarised with probability 0.1: those with which
+    https://github.com/facebookresearch/eb_jepa trains LeJEPA on CIFAR-10. Colours, crops and blur
+    are torchvision's, the blur 9 pixels across, images mirrored outside.
 
     Balestriero and LeCun 2025, https://arxiv.org/abs/2511.08544; the README of the authors' code.
     Wu et al. 2026, https://arxiv.org/abs/2606.02572; `multicrop.py` of the authors' code.
-    Departures from them: the blur is a Gaussian with the image's edge outside (theirs 7 to 9 pixels
-    across, mirrored).
 
     Args:
         image_size: pixels of the large views, one number or (height, width).
         crops: numbers of large and of small views; by default (2, 0) below 64 px, else the
             authors' (2, 6).
         small_size: pixels of the small views; by default half the large ones' below 64 px, else
-            seven sixteenths of them.
+            three sevenths of them.
         strength: s above; by default 0.5.
         solarize: probability of the solarisation; by default 0.1 below 64 px, else 0.2.
 
@@ -322,7 +321,7 @@ def lejepa(
     if solarize is None:
         solarize = 0.1 if small else 0.2
     if small_size is None:
-        small_size = tuple(max(1, round(side * (1 / 2 if small else 7 / 16))) for side in size)
+        small_size = tuple(max(1, round(side * (1 / 2 if small else 3 / 7))) for side in size)
     small_size = check_size("small_size", small_size)
     # Small views are cut out of the same images, so they are antialiased whatever their size.
     crops_of = [
@@ -338,7 +337,7 @@ def lejepa(
         HorizontalFlip(),
         pillow.jitter(0.8 * s, 0.8 * s, 0.4 * s, 0.2 * s),
         Grayscale(0.2),
-        *([] if small else [pillow.blur(0.5)]),
+        *([] if small else [GaussianBlur(0.5, kernel_size=9, padding="reflect")]),
         Solarize(solarize),
     ]
     pipelines = [Compose([crop, *after]) for crop in crops_of]

@@ -145,6 +145,22 @@ CASES = {
         lambda: keras_ssl.InstDisc(tiny_backbone(), COUNT, temperature=0.5, num_negatives=16),
         rate=0.1,
     ),
+    "LeJEPA": Case(
+        lambda: keras_ssl.LeJEPA(tiny_backbone(), head(None), 0.1, num_slices=64), rate=0.03
+    ),
+    "LeJEPA of eb_jepa": Case(
+        lambda: keras_ssl.LeJEPA(
+            tiny_backbone(),
+            head(None),
+            10.0,
+            4.0,
+            num_slices=64,
+            num_points=10,
+            scale_by_batch=False,
+        ),
+        rate=0.01,
+        slow=True,
+    ),
     "MoCo": Case(lambda: keras_ssl.MoCo(tiny_backbone(), queue_size=40, momentum=0.9, groups=8)),
     "MoCo v1": Case(
         lambda: keras_ssl.MoCo(tiny_backbone(), version=1, queue_size=40, momentum=0.9, groups=8),
@@ -240,6 +256,7 @@ CASES = {
     "Toy with players": Case(lambda: TwoPlayers(tiny_backbone()), rate=0.02, cls=TwoPlayers),
     "VAE": Case(lambda: keras_ssl.VAE(tiny_backbone(), latent_dim=6), rate=1e-5),
     "VICReg": Case(lambda: keras_ssl.VICReg(tiny_backbone(), head(None)), rate=0.002),
+    "VISReg": Case(lambda: keras_ssl.VISReg(tiny_backbone(), head(None), num_slices=64), rate=0.03),
     "WMSE": Case(
         lambda: keras_ssl.WMSE(
             tiny_backbone(),
