@@ -13,8 +13,8 @@ beside the network on CIFAR-10 (ResNet-18, 300 epochs, bfloat16; the best head o
 reports 64.0 % linear on ImageNet (ViT-S/16, 100 epochs).
 
 Departures from the paper: `cifar10_small` is a small budget of our own, with the method's defaults.
-`cifar10` has the authors' optimizer, with eb_jepa's head and views. Departures of `eb_jepa` from its
-code: the first convolution of its ResNet-18 pads by 2 and not by 1; its rate changes once an
+`cifar10` has the authors' optimizer, with eb_jepa's head and views. Departures of `eb_jepa` from
+its code: the first convolution of its ResNet-18 pads by 2 and not by 1; its rate changes once an
 epoch, ours at every step, and starts at 3e-5, ours at 0; its views pass the network one after the
 other, ours as one batch.
 """
