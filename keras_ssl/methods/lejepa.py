@@ -3,7 +3,8 @@
 Balestriero and LeCun 2025, https://arxiv.org/abs/2511.08544 (sections 4 and 5). Departures from the
 authors' code: slices are a function of seed and step, the same on all devices; the rate ends at a
 thousandth of its peak, as their README says (their short example has another floor); below 64 px
-LOSS.
+head, views and weight are about those of another implementation for CIFAR-10,
+https://github.com/facebookresearch/eb_jepa, as the authors have no such setting.
 """
 
 import keras
@@ -38,8 +39,8 @@ class LeJEPA(SSLModel):
             must take all sizes that the views have.
         projector: `keras.Model` from features to embeddings; by default two layers of 2048, batch
             normalisation and ReLU, then Dense 64; below 64 px 128, eb_jepa's best on CIFAR-10.
-        sigreg_weight: lambda, >= 0; by default 0.02, for batches of 256: SIGReg has the number of
-            images as a factor.
+        sigreg_weight: lambda, >= 0; by default 0.02, of the authors' example, and 0.01 below 64 px,
+            both for batches of 256: SIGReg has the number of images as a factor.
         invariance_weight: >= 0; None for 1 - lambda.
         num_slices: random directions of a step, >= 1; the authors have 256 or 1024.
         num_points: of the integral over frequencies from -3 to 3, >= 2.
@@ -63,13 +64,13 @@ class LeJEPA(SSLModel):
 
     family = "redundancy reduction"
     loss_names = ("loss", "invariance", "sigreg")
-    short_run = optimizers.ShortRun(below=10_000, learning_rate=2e-3)
+    short_run = optimizers.ShortRun(below=10_000, learning_rate=1e-3)
 
     def __init__(
         self,
         backbone,
         projector: keras.Layer | None = None,
-        sigreg_weight: float = 0.02,
+        sigreg_weight: float | None = None,
         invariance_weight: float | None = None,
         num_slices: int = 256,
         num_points: int = 33,
@@ -78,13 +79,16 @@ class LeJEPA(SSLModel):
     ):
         super().__init__(**kwargs)
         self.backbone = backbones.adopt(backbone)
+        small = is_small(self.image_shape)
         self.projector = projector or heads.mlp(
             self.backbone.feature_dim,
-            (2048, 2048, 128 if is_small(self.image_shape) else 64),
+            (2048, 2048, 128 if small else 64),
             output_norm=None,
             use_bias=True,
             kernel_initializer=heads.pytorch_uniform(),
         )
+        if sigreg_weight is None:
+            sigreg_weight = 0.01 if small else 0.02
         self.sigreg_weight, self.invariance_weight = sigreg_weight, invariance_weight
         self.num_slices, self.num_points = num_slices, num_points
         self.scale_by_batch = scale_by_batch

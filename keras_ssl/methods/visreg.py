@@ -2,7 +2,9 @@
 
 Wu, Balestriero, Levine 2026, https://arxiv.org/abs/2606.02572 (section 3). Departures from the
 authors' code: slices are a function of seed and step, the same on all devices (theirs differ, each
-judging the same global batch); LOSS.
+judging the same global batch); 1e-4 is added to standard deviations, as in the paper (theirs: 1e-6);
+below 64 px, for which there is no setting of theirs, views are LeJEPA's for CIFAR-10, and head and
+weight the authors' for Imagenette.
 """
 
 import keras

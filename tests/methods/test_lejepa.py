@@ -116,7 +116,9 @@ def test_settings_of_the_authors():
     kernels = [w.shape for w in model.projector.weights if w.path.endswith("kernel")]
     assert kernels == [(8, 2048), (2048, 2048), (2048, 128)]
     assert "bn" not in model.projector.layers[-1].name
-    assert keras_ssl.LeJEPA(tiny_backbone((64, 64, 3))).projector.output_shape == (None, 64)
+    other = keras_ssl.LeJEPA(tiny_backbone((64, 64, 3)))
+    assert other.projector.output_shape == (None, 64)
+    assert (model.sigreg_weight, other.sigreg_weight) == (0.01, 0.02)
     large = model.default_views((224, 224))
     assert large.counts == (2, 6) and model.default_views((32, 32)).counts == (2,)
     model.steps_per_epoch.assign(5)
