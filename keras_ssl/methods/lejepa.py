@@ -27,10 +27,14 @@ class LeJEPA(SSLModel):
     the first term over all views; see `losses.invariance`. SIGReg tests each view's batch for
     normality along random directions, drawn anew at every step; see `losses.sigreg`. The paper has
     one weight, lambda for SIGReg and 1 - lambda for the first term. There is no teacher, no
-    predictor and no stopped gradient; collapse is far from normal.
+    predictor and no stopped gradient: a collapsed batch is far from normal.
 
     Global views are those of the first one's size. Views of one size pass backbone and projector
-    as one batch, as the authors', and are tested by themselves.
+    as one batch, as the authors'.
+
+    The form of https://github.com/facebookresearch/eb_jepa is mse(z_1, z_2) + 10 SIGReg / N for two
+    views, whose mean squared distance from the centre is a quarter of the mse: `sigreg_weight=10`,
+    `invariance_weight=4`, `num_points=10`, `scale_by_batch=False`.
 
     Beside the loss, `invariance` and `sigreg` are logged, without weights.
 
@@ -53,13 +57,6 @@ class LeJEPA(SSLModel):
 
     Raises:
         ValueError: if a number is outside its range or there are fewer than two views.
-
-    Example:
-        The form of the authors' library eb_jepa, mse(z_1, z_2) + 10 SIGReg / N for two views, of
-        which the mean squared distance from the centre is a quarter of the mse:
-
-        >>> LeJEPA(backbone, sigreg_weight=10.0, invariance_weight=4.0, num_points=10,
-        ...        scale_by_batch=False)
     """
 
     family = "redundancy reduction"
