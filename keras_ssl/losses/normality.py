@@ -5,7 +5,6 @@ Wold), so a few hundred lines, drawn anew at every step, judge it: `ops.draws.sl
 """
 
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -28,9 +27,9 @@ def sigreg(
     several, each judged by itself. Balestriero and LeCun 2025 (LeJEPA),
     https://arxiv.org/abs/2511.08544, section 4.
 
-    Size: a few tensors `(V, N, S)` at a time, whatever the number of points. The gradient is
+    Size: about ten tensors `(V, N, S)` at a time, whatever the number of points. The gradient is
     written out point by point, as automatic differentiation would keep cosines and sines of all of
-    them: at 8 views of 1024 images and 1024 slices 0.03 GB a tensor in the place of 0.5 GB.
+    them: for 8 views of 1024 images and 1024 slices 0.3 GB in the place of 1.2 GB.
 
     Departures from the authors' code: none known.
 
@@ -61,14 +60,17 @@ def sigreg(
         )
     x = ops.matmul(ops.cast(z, "float32"), slices)  # (..., N, S)
     fixed = ops.stop_gradient(x)
-    statistic, slope = 0.0, 0.0
-    for t, weight in _half_line(num_points, t_max):
-        cosines, sines = ops.cos(t * fixed), ops.sin(t * fixed)
+    statistic, slope = ops.zeros(()), 0.0
+    for t, weight in zip(*_half_line(num_points, t_max)):
+        # Always t, but known after the point before: else all points are computed at once.
+        frequency = ops.where(statistic >= 0, t, 0.0)
+        cosines, sines = ops.cos(frequency * fixed), ops.sin(frequency * fixed)
         real = ops.mean(cosines, axis=-2, keepdims=True) - math.exp(-(t**2) / 2)
         imaginary = ops.mean(sines, axis=-2, keepdims=True)
         statistic += weight * ops.mean(ops.square(real) + ops.square(imaginary))
-        # d e(t) / d x_n = 2 t / N times this
-        slope += weight * t * (imaginary * cosines - real * sines)
+        # d e(t) / d x_n is -2 t / N times the difference here. Subtracted, as TensorFlow joins a
+        # chain of additions to one sum of all terms, for which all are kept.
+        slope -= weight * t * (real * sines - imaginary * cosines)
     # The last term is 0 and has the gradient of the statistic.
     statistic = statistic + 2.0 * ops.mean(slope * (x - fixed))
     return statistic * ops.cast(ops.shape(x)[-2], "float32") if scale_by_batch else statistic
@@ -141,17 +143,16 @@ def _moments(z: Any) -> tuple[Any, Any]:
     return mean, ops.sqrt(ops.maximum(variance, 1e-12))
 
 
-def _half_line(num_points: int, t_max: float) -> Iterator[tuple[float, float]]:
-    """Points t > 0 of the trapezoid rule over [-t_max, t_max], with weights for t and -t.
+def _half_line(num_points: int, t_max: float) -> tuple[list[float], list[float]]:
+    """Points t > 0 of the trapezoid rule over [-t_max, t_max], and weights for t and -t together.
 
     The weights have the window exp(-t^2/2). At t = 0 characteristic functions are 1.
     """
-    points = np.linspace(-t_max, t_max, num_points)
-    step = points[1] - points[0]
-    for t in points[num_points // 2 :]:
-        if t > step / 4:
-            ends = 1.0 if t == points[-1] else 2.0
-            yield float(t), float(ends * step * math.exp(-(t**2) / 2))
+    points, step = np.linspace(-t_max, t_max, num_points, retstep=True)
+    points = points[(num_points + 1) // 2 :]
+    weights = 2.0 * step * np.exp(-(points**2) / 2)
+    weights[-1] /= 2.0
+    return points.tolist(), weights.tolist()
 
 
 def _quantiles(count: Any) -> Any:
