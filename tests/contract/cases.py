@@ -146,7 +146,8 @@ CASES = {
         rate=0.1,
     ),
     "LeJEPA": Case(
-        lambda: keras_ssl.LeJEPA(tiny_backbone(), head(None), 0.1, num_slices=64), rate=0.03
+        lambda: keras_ssl.LeJEPA(tiny_backbone(), head(None), 0.1, num_slices=64, num_points=9),
+        rate=0.03,
     ),
     "LeJEPA of eb_jepa": Case(
         lambda: keras_ssl.LeJEPA(

@@ -101,7 +101,7 @@ def test_gradients_reach_every_view_and_every_weight():
 
 @pytest.mark.parametrize("weight", [0.05, 0.0])
 def test_sigreg_keeps_embeddings_apart(weight):
-    model = lejepa(sigreg_weight=weight, num_slices=64)
+    model = lejepa(sigreg_weight=weight, num_slices=64, num_points=9)
     model.compile(keras.optimizers.Adam(1e-2))
     base = images(64, dtype="float32")
     noise = np.random.default_rng(1).normal(size=(2, *base.shape)).astype("float32")
