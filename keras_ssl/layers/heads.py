@@ -9,6 +9,10 @@ from keras import ops
 from keras_ssl.layers.norm import batch_norm
 
 _OUTPUT_NORMS = ("scale", "plain", None)
+_ACTIVATIONS = {
+    "relu": keras.layers.ReLU,
+    "gelu": lambda name: keras.layers.Activation("gelu", name=name),
+}
 
 
 def mlp(
@@ -18,8 +22,8 @@ def mlp(
     hidden_norm: bool = True,
     output_norm: str | None = "scale",
     use_bias: bool = False,
-    kernel_initializer: Any = None,
     activation: str = "relu",
+    kernel_initializer: Any = None,
     name: str = "projector",
 ) -> keras.Model:
     """A multi-layer perceptron; by default the projector of SimCLR's code.
@@ -38,16 +42,17 @@ def mlp(
         output_norm: `"scale"` (gamma, no beta), `"plain"` (neither; MoCo v3, SimSiam) or None
             (BYOL, Barlow Twins).
         use_bias: whether the Dense layers have biases (BYOL, MoCo v2).
+        activation: of the hidden layers, "relu" or "gelu" (DINO, VISReg).
         kernel_initializer: of the Dense layers; None is SimCLR's normal distribution of standard
             deviation 0.01. Give another one where nothing normalises after the layer.
-        activation: of the hidden layers, "relu" or "gelu" (DINO).
         name: name of the model and first part of its layers' names.
 
     Returns:
         A built functional model, `(B, input_dim)` -> `(B, widths[-1])`.
 
     Raises:
-        ValueError: if `widths` is empty or not positive, or `output_norm` is unknown.
+        ValueError: if `widths` is empty or not positive, or `output_norm` or `activation` is
+            unknown.
     """
     widths = tuple(widths)
     if not widths or min(input_dim, *widths) < 1:
@@ -58,6 +63,11 @@ def mlp(
     if output_norm not in _OUTPUT_NORMS:
         raise ValueError(
             f"`output_norm` must be one of {_OUTPUT_NORMS}. Received: output_norm={output_norm!r}."
+        )
+    if activation not in _ACTIVATIONS:
+        raise ValueError(
+            f"`activation` must be one of {tuple(_ACTIVATIONS)}. Received: "
+            f"activation={activation!r}."
         )
     if kernel_initializer is None:
         kernel_initializer = keras.initializers.RandomNormal(stddev=0.01)
@@ -73,10 +83,7 @@ def mlp(
             break
         if hidden_norm:
             x = batch_norm(name=f"{name}_bn{i}")(x)
-        if activation == "relu":
-            x = keras.layers.ReLU(name=f"{name}_relu{i}")(x)
-        else:
-            x = keras.layers.Activation(activation, name=f"{name}_{activation}{i}")(x)
+        x = _ACTIVATIONS[activation](name=f"{name}_{activation}{i}")(x)
     if output_norm is not None:
         x = batch_norm(name=f"{name}_bn{len(widths)}", center=False, scale=output_norm == "scale")(
             x
@@ -124,26 +131,28 @@ def chain(x: Any, *networks: keras.Model, training: bool = False) -> Any:
     return x
 
 
-def by_size(network: keras.Model, views: Sequence[Any], training: bool = False) -> list:
-    """Outputs of a network for each of some views; those of one size pass it as one batch.
+def chain_views(views: Sequence[Any], *networks: keras.Model, training: bool = False) -> list:
+    """Pass the views of images through networks one after the other, those of one size together.
 
-    So batch normalisation sees all views of a size together, as in the code of SwAV and DINO.
+    Views of one size are one batch, for batch normalisation too.
 
     Args:
-        network: from images to one tensor.
-        views: images `(B, height, width, channels)`, all of B images.
-        training: as the network's.
+        views: tensors `(n, height, width, channels)`, in any order of sizes.
+        *networks: as for `chain`.
+        training: as for `chain`.
 
     Returns:
-        List of the network's outputs in the order of `views`.
+        The last network's outputs of each view, in the order of the views.
     """
-    places, found = {}, {}
+    places = {}  # views by size
     for v, view in enumerate(views):
         places.setdefault(tuple(view.shape[1:3]), []).append(v)
+    outputs = [None] * len(views)
     for same in places.values():
-        together = network(ops.concatenate([views[v] for v in same]), training=training)
-        found.update(zip(same, ops.split(together, len(same))))
-    return [found[v] for v in range(len(views))]
+        joint = ops.concatenate([views[v] for v in same])
+        for v, own in zip(same, ops.split(chain(joint, *networks, training=training), len(same))):
+            outputs[v] = own
+    return outputs
 
 
 def check_output(name: str, network: keras.Model, shape: Sequence[int], fix: str) -> None:

@@ -39,14 +39,16 @@ from keras_ssl.losses.noise_contrastive import (
     noise_contrastive,
     partition_estimate,
 )
+from keras_ssl.losses.normality import center_and_scale, sigreg, sliced_wasserstein
 from keras_ssl.losses.redundancy import barlow_twins, coding_rate, vicreg
-from keras_ssl.losses.regression import negative_cosine
+from keras_ssl.losses.regression import invariance, negative_cosine
 from keras_ssl.losses.self_distillation import dino, dino_targets
 from keras_ssl.losses.whitening import whitened_mse
 
 __all__ = [
     "barlow_twins",
     "bernoulli",
+    "center_and_scale",
     "code_cross_entropy",
     "coding_rate",
     "cross_view_cross_entropy",
@@ -60,6 +62,7 @@ __all__ = [
     "gaussian",
     "info_nce",
     "inter_view_nce",
+    "invariance",
     "joint_generator_loss",
     "kl_standard_normal",
     "labelled_cross_entropy",
@@ -69,7 +72,9 @@ __all__ = [
     "noise_contrastive",
     "nt_xent",
     "partition_estimate",
+    "sigreg",
     "similarity_cross_entropy",
+    "sliced_wasserstein",
     "softmax_kl",
     "soft_target_cross_entropy",
     "squared_error",

@@ -33,3 +33,22 @@ def check_queue(queue: Any, width: int, like: str) -> None:
             f"`queue` must have shape (K, {width}), one key a row, as wide as `{like}`. "
             f"Received: queue.shape={tuple(queue.shape)}. Transpose it if keys are columns."
         )
+
+
+def check_views(z: Any) -> None:
+    """Raise unless `z` is embeddings of views, `(V, N, D)`."""
+    if len(z.shape) != 3:
+        raise ValueError(
+            f"`z` must have shape (V, N, D): views, images, width. Received: z.shape="
+            f"{tuple(z.shape)}. Stack the embeddings of the views along a new first axis."
+        )
+
+
+def check_slices(z: Any, slices: Any) -> None:
+    """Raise unless `z` is batches of embeddings and `slices` directions of the same width."""
+    if len(z.shape) < 2 or len(slices.shape) != 2 or slices.shape[0] != z.shape[-1]:
+        raise ValueError(
+            "`z` must have shape (..., N, D) and `slices` (D, S), one direction a column. "
+            f"Received: z.shape={tuple(z.shape)}, slices.shape={tuple(slices.shape)}. "
+            "`ops.draws.slices(key, D, S)` draws them."
+        )

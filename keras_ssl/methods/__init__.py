@@ -19,6 +19,7 @@ from keras_ssl.methods.glow import Glow
 from keras_ssl.methods.image_gpt import ImageGPT
 from keras_ssl.methods.infomin import InfoMin
 from keras_ssl.methods.instdisc import InstDisc
+from keras_ssl.methods.lejepa import LeJEPA
 from keras_ssl.methods.mae import MAE
 from keras_ssl.methods.moco import MoCo
 from keras_ssl.methods.moco_v3 import MoCoV3
@@ -38,6 +39,7 @@ from keras_ssl.methods.supcon import SupCon
 from keras_ssl.methods.swav import SwAV
 from keras_ssl.methods.vae import VAE
 from keras_ssl.methods.vicreg import VICReg
+from keras_ssl.methods.visreg import VISReg
 from keras_ssl.methods.wmse import WMSE
 
 METHODS = tuple(

@@ -216,7 +216,7 @@ class DINO(SSLModel):
 
 def _scores(images, backbone, projector, prototypes, training):
     """Cosines with the prototypes, float32 `(batch, K)`, of each view."""
-    features = ops.concatenate(heads.by_size(backbone, images, training))
+    features = ops.concatenate(heads.chain_views(images, backbone, training=training))
     z = l2_normalize(projector(features, training=training))
     scores = ops.matmul(z, ops.transpose(l2_normalize(prototypes)))
     return ops.split(scores, len(images))

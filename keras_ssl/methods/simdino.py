@@ -138,6 +138,6 @@ class SimDINO(SSLModel):
 
 def _embeddings(images, backbone, projector, training):
     """Embeddings of each view, float32 `(batch, views, width)`, of unit length."""
-    features = ops.concatenate(heads.by_size(backbone, images, training))
+    features = ops.concatenate(heads.chain_views(images, backbone, training=training))
     z = l2_normalize(projector(features, training=training))
     return ops.stack(ops.split(z, len(images)), axis=1)

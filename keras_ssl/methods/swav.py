@@ -168,7 +168,7 @@ class SwAV(SSLModel):
                 f"SwAV needs two views at least. Received: {len(images)}. Make the batch with "
                 "`keras_ssl.views.swav(image_size)`."
             )
-        features = ops.concatenate(heads.by_size(self.backbone, images, training))
+        features = ops.concatenate(heads.chain_views(images, self.backbone, training=training))
         return ops.split(l2_normalize(self.projector(features, training=training)), len(images))
 
     def _codes(self, scores, queues):

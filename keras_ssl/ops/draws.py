@@ -1,8 +1,12 @@
 """Random draws without state: functions of a key, the same on every backend and replica."""
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 from keras import ops
+
+from keras_ssl.ops.similarity import l2_normalize
 
 # Shifts and factors of "lowbias32", https://github.com/skeeto/hash-prospector.
 _MIX = ((16, 0x7FEB352D), (15, 0x846CA68B))
@@ -35,6 +39,40 @@ def integers(key: Any, count: int, size: int) -> Any:
     # The top 31 bits stay positive in int32.
     words = ops.right_shift(random_words(key, count), word(1))
     return ops.cast(words, "int32") % size
+
+
+def uniforms(key: Any, count: int) -> Any:
+    """`count` numbers in [0, 1), multiples of 2^-24, float32 `(count,)`."""
+    words = ops.right_shift(random_words(key, count), word(8))  # 24 bits, which float32 holds
+    return ops.cast(ops.cast(words, "int32"), "float32") * 2.0**-24
+
+
+def normals(key: Any, shape: Sequence[int]) -> Any:
+    """Numbers of the standard normal distribution, float32 of the given shape.
+
+    By the transform of Box and Muller (1958, https://doi.org/10.1214/aoms/1177706645), which needs
+    no function but logarithm, root and cosine: backends agree up to rounding. None exceeds 5.8.
+    """
+    u, v = ops.split(uniforms(key, 2 * math.prod(shape)), 2)
+    radius = ops.sqrt(-2.0 * ops.log(1.0 - u))  # 1 - u is in (0, 1]
+    return ops.reshape(radius * ops.cos(2.0 * math.pi * v), tuple(shape))
+
+
+def slices(key: Any, width: int, count: int) -> Any:
+    """`count` directions of unit length, evenly spread over the sphere, as columns.
+
+    For statistics of projections onto random lines, such as those of `keras_ssl.losses.sigreg`.
+
+    Args:
+        key: decides the draw; `SSLModel.draw_key` gives every step directions of its own, the same
+            on all replicas.
+        width: D, length of the vectors that are projected.
+        count: S.
+
+    Returns:
+        float32 `(D, S)`.
+    """
+    return ops.transpose(l2_normalize(normals(key, (count, width))))
 
 
 def permutation(key: Any, size: int) -> Any:

@@ -87,16 +87,16 @@ class SGD(keras.optimizers.Optimizer):
         weight = ops.cast(variable, "float32")
         exempt = self.exclude_1d and len(variable.shape) <= 1
         decay = self.weight_decay if self._use_weight_decay(variable) and not exempt else 0.0
-        gradient = self._decayed(ops.cast(gradient, "float32"), weight, decay)
+        fixed = self._rates[self._get_variable_index(variable)]
+        rate = ops.cast(learning_rate if fixed is None else fixed, "float32")
+        gradient = self._decayed(ops.cast(gradient, "float32"), weight, decay, rate)
         slot = self.velocities[self._get_variable_index(variable)]
         velocity = self.momentum * ops.cast(slot, "float32") + gradient
         step = gradient + self.momentum * velocity if self.nesterov else velocity
         self.assign(slot, ops.cast(velocity, slot.dtype))
-        fixed = self._rates[self._get_variable_index(variable)]
-        rate = ops.cast(learning_rate if fixed is None else fixed, "float32")
         self.assign(variable, ops.cast(weight - rate * step, variable.dtype))
 
-    def _decayed(self, gradient: Any, weight: Any, decay: float) -> Any:
+    def _decayed(self, gradient: Any, weight: Any, decay: float, rate: Any) -> Any:
         """The gradient of loss and L2 term together."""
         return gradient + decay * weight
 
@@ -113,25 +113,31 @@ class SGD(keras.optimizers.Optimizer):
 class LARC(SGD):
     """SGD whose gradient is scaled, tensor by tensor, to the norm of the tensor it moves.
 
-    For every tensor w with gradient g, weight decay d and trust coefficient c, biases and batch
-    normalisation included,
+    For every tensor w with gradient g, weight decay d, trust coefficient c and learning rate r,
+    biases and batch normalisation included,
 
-        g <- (g + d w) * c |w| / (|g| + d |w| + 1e-8)
+        q = c |w| / (|g| + d |w| + 1e-8)
+        g <- (g + d w) q                  clip=False
+        g <- (g + d w) min(q / r, 1)      clip=True: the tensor's rate is q, but at most r
 
     where |w| > 0 and |g| > 0; elsewhere g is left as it is, without decay. Then `SGD` moves w. A
     tensor whose gradient has been exactly zero from the start (a frozen layer) so stays where it
     is.
 
-    You et al. 2017, https://arxiv.org/abs/1708.03888, algorithm 1, in the scaling form of NVIDIA's
-    apex (`clip=False`), which SwAV and DeepCluster-v2 trained with. `LARS` takes the norm of the
-    sum g + d w instead and leaves vectors out.
+    You et al. 2017, https://arxiv.org/abs/1708.03888, algorithm 1, in the forms of NVIDIA's apex:
+    scaling, which SwAV and DeepCluster-v2 trained with, and clipping, of solo-learn's LARS and of
+    https://github.com/facebookresearch/eb_jepa, both of which leave vectors out. `LARS` takes the
+    norm of the sum g + d w instead.
     Departures from apex: none known.
 
     Args:
         learning_rate: float or schedule; SwAV: 4.8 for batches of 4096, 0.6 for 256.
         momentum: as `SGD`.
         weight_decay: as `SGD`; SwAV: 1e-6.
-        trust_coefficient: c above, > 0.
+        trust_coefficient: c above, > 0; 0.02 in the scripts with `clip`.
+        clip: whether r is the largest rate of a tensor, and no factor of all.
+        exclude_1d: whether tensors of at most one axis (biases, gamma and beta of batch
+            normalisation) follow plain SGD with momentum, without decay.
         name: name of the optimizer.
         **kwargs: as `SGD`.
 
@@ -145,6 +151,8 @@ class LARC(SGD):
         momentum: float = 0.9,
         weight_decay: float = 0.0,
         trust_coefficient: float = 1e-3,
+        clip: bool = False,
+        exclude_1d: bool = False,
         name: str = "larc",
         **kwargs: Any,
     ):
@@ -152,19 +160,27 @@ class LARC(SGD):
             raise ValueError(
                 f"`trust_coefficient` must be > 0. Received: trust_coefficient={trust_coefficient}."
             )
-        super().__init__(learning_rate, momentum, weight_decay, name=name, **kwargs)
-        self.trust_coefficient = trust_coefficient
+        super().__init__(
+            learning_rate, momentum, weight_decay, exclude_1d=exclude_1d, name=name, **kwargs
+        )
+        self.trust_coefficient, self.clip = trust_coefficient, clip
 
-    def _decayed(self, gradient: Any, weight: Any, decay: float) -> Any:
+    def _decayed(self, gradient: Any, weight: Any, decay: float, rate: Any) -> Any:
+        if self.exclude_1d and len(weight.shape) <= 1:
+            return gradient
         weight_norm = ops.sqrt(ops.sum(ops.square(weight)))
         gradient_norm = ops.sqrt(ops.sum(ops.square(gradient)))
         usable = ops.logical_and(weight_norm > 0, gradient_norm > 0)
         ratio = self.trust_coefficient * weight_norm / (gradient_norm + decay * weight_norm + 1e-8)
+        if self.clip:
+            # min(q / r, 1), without a division by a rate of 0
+            ratio = ops.where(ratio < rate, ratio / ops.where(rate > 0, rate, 1.0), 1.0)
         return ops.where(usable, ratio * (gradient + decay * weight), gradient)
 
     def get_config(self) -> dict:
         """The constructor's arguments."""
-        return {**super().get_config(), "trust_coefficient": self.trust_coefficient}
+        own = ("trust_coefficient", "clip")
+        return {**super().get_config(), **{name: getattr(self, name) for name in own}}
 
 
 def check_weight_decay(weight_decay: float) -> None:

@@ -344,6 +344,76 @@ def dino(
     return MultiCrop(pipelines[:made], (1, 1, crops[1])[:made])
 
 
+def lejepa(
+    image_size: int | Sequence[int],
+    crops: Sequence[int] | None = None,
+    small_size: int | Sequence[int] | None = None,
+    strength: float | None = None,
+    solarize: float | None = None,
+) -> MultiCrop:
+    """LeJEPA's multi-crop: two large views and several small ones of one image, drawn alike.
+
+    Large views show 30-100 % of the area, small ones 5-30 % (bicubic, ratio 3/4 to 4/3); all: flip
+    0.5; jitter (0.8 s, 0.8 s, 0.4 s, 0.2 s) with probability 0.8; grey 0.2; blur 0.5 with sigma
+    U(0.1, 2); solarisation 0.2. Small views have 96 px for large ones of 224, as VISReg's, so that
+    patches of 16 fit (LeJEPA's 98 are for patches of 14). VISReg has four large views. Below 64 px
+    there are two large views alone, unless `crops` asks for others; they show 20-100 % of the area,
+    bilinear, without blur, solarised with probability 0.1: those with which
+    https://github.com/facebookresearch/eb_jepa trains LeJEPA on CIFAR-10. Colours, crops and blur
+    are torchvision's, the blur 9 pixels across, images mirrored outside.
+
+    Balestriero and LeCun 2025, https://arxiv.org/abs/2511.08544; the README of the authors' code.
+    Wu et al. 2026, https://arxiv.org/abs/2606.02572; `multicrop.py` of the authors' code.
+
+    Args:
+        image_size: pixels of the large views, one number or (height, width).
+        crops: numbers of large and of small views; by default (2, 0) below 64 px, else the
+            authors' (2, 6).
+        small_size: pixels of the small views; by default half the large ones' below 64 px, else
+            three sevenths of them.
+        strength: s above; by default 0.5.
+        solarize: probability of the solarisation; by default 0.1 below 64 px, else 0.2.
+
+    Raises:
+        ValueError: if an argument is out of range, or there is no large view or only one view.
+    """
+    size = check_size("image_size", image_size)
+    small = is_small(size)
+    if crops is None:
+        crops = (2, 0) if small else (2, 6)
+    if len(crops) != 2 or min(crops) < 0 or crops[0] < 1 or sum(crops) < 2:
+        raise ValueError(
+            "`crops` must be the numbers of large views, >= 1, and of small views, >= 0, two views "
+            f"at least. Received: crops={tuple(crops)}. The authors' are (2, 6)."
+        )
+    s = 0.5 if strength is None else strength
+    if solarize is None:
+        solarize = 0.1 if small else 0.2
+    if small_size is None:
+        small_size = tuple(max(1, round(side * (1 / 2 if small else 3 / 7))) for side in size)
+    small_size = check_size("small_size", small_size)
+    # Small views are cut out of the same images, so they are antialiased whatever their size.
+    crops_of = [
+        RandomResizedCrop(
+            own,
+            share,
+            interpolation="bilinear" if small else "bicubic",
+            antialias=not small,
+        )
+        for own, share in ((size, (0.2 if small else 0.3, 1.0)), (small_size, (0.05, 0.3)))
+    ]
+    after = [
+        HorizontalFlip(),
+        pillow.jitter(0.8 * s, 0.8 * s, 0.4 * s, 0.2 * s),
+        Grayscale(0.2),
+        *([] if small else [GaussianBlur(0.5, kernel_size=9, padding="reflect")]),
+        Solarize(solarize),
+    ]
+    pipelines = [Compose([crop, *after]) for crop in crops_of]
+    made = 2 if crops[1] else 1
+    return MultiCrop(pipelines[:made], crops[:made])
+
+
 def supervised(image_size: int | Sequence[int]) -> SingleView:
     """One view as classifiers are trained on: crop and flip, colours as they are.
 

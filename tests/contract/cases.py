@@ -169,6 +169,23 @@ CASES = {
         lambda: keras_ssl.InstDisc(tiny_backbone(), COUNT, temperature=0.5, num_negatives=16),
         rate=0.1,
     ),
+    "LeJEPA": Case(
+        lambda: keras_ssl.LeJEPA(tiny_backbone(), head(None), 0.1, num_slices=64, num_points=9),
+        rate=0.03,
+    ),
+    "LeJEPA of eb_jepa": Case(
+        lambda: keras_ssl.LeJEPA(
+            tiny_backbone(),
+            head(None),
+            10.0,
+            4.0,
+            num_slices=64,
+            num_points=10,
+            scale_by_batch=False,
+        ),
+        rate=0.01,
+        slow=True,
+    ),
     "MAE": Case(lambda: keras_ssl.MAE(tiny_transformer(), tiny_decoder(), mask_rate=0.5)),
     "MAE of plain pixels": Case(
         lambda: keras_ssl.MAE(tiny_transformer(), mask_rate=0.5, normalize_pixels=False), slow=True
@@ -272,6 +289,7 @@ CASES = {
     "Toy with players": Case(lambda: TwoPlayers(tiny_backbone()), rate=0.02, cls=TwoPlayers),
     "VAE": Case(lambda: keras_ssl.VAE(tiny_backbone(), latent_dim=6), rate=1e-5),
     "VICReg": Case(lambda: keras_ssl.VICReg(tiny_backbone(), head(None)), rate=0.002),
+    "VISReg": Case(lambda: keras_ssl.VISReg(tiny_backbone(), head(None), num_slices=64), rate=0.03),
     "WMSE": Case(
         lambda: keras_ssl.WMSE(
             tiny_backbone(),

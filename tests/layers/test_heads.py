@@ -44,6 +44,27 @@ def test_variants():
     np.testing.assert_allclose(np.std(wide.get_weights()[0]), (2 / 300) ** 0.5, rtol=0.05)
 
 
+def test_hidden_layers_may_have_another_activation():
+    head, x = heads.mlp(6, (5, 4), activation="gelu", hidden_norm=False), np.ones((2, 6), "float32")
+    assert _kinds(head)[:3] == ["Dense", "Activation", "Dense"]
+    hidden = head.layers[1](x)
+    np.testing.assert_allclose(head.layers[2](hidden), keras.activations.gelu(hidden), rtol=1e-6)
+    with pytest.raises(ValueError, match="`activation` must be one of.*'tanh'"):
+        heads.mlp(8, (4,), activation="tanh")
+
+
+def test_views_of_one_size_pass_as_one_batch_and_keep_their_places():
+    calls = []
+    network = lambda x, training: calls.append((x.shape, training)) or x[:, 0, 0]  # noqa: E731
+    sizes = [4, 2, 4, 3]
+    views = [np.full((5, size, size, 1), i, "float32") for i, size in enumerate(sizes)]
+    outputs = heads.chain_views(views, network, training=True)
+    assert [float(out[0, 0]) for out in outputs] == [0, 1, 2, 3]
+    assert all(out.shape == (5, 1) for out in outputs)
+    assert [tuple(shape) for shape, _ in calls] == [(10, 4, 4, 1), (5, 2, 2, 1), (5, 3, 3, 1)]
+    assert all(training for _, training in calls)
+
+
 def test_save_and_load(tmp_path):
     head, x = heads.mlp(6, (5, 4)), np.random.default_rng(0).normal(size=(7, 6)).astype("float32")
     head(x, training=True)  # moves the statistics

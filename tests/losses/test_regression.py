@@ -3,7 +3,7 @@ import pytest
 from keras import ops
 from losses.test_contrastive import gradients
 
-from keras_ssl.losses import negative_cosine
+from keras_ssl.losses import invariance, negative_cosine
 
 
 @pytest.fixture
@@ -68,3 +68,33 @@ def test_zero_vectors_and_half_precision_stay_finite(pair):
 def test_shapes_are_checked(pair):
     with pytest.raises(ValueError, match="`p` and `z`"):
         negative_cosine(pair[0], pair[1][:3])
+
+
+# invariance
+
+
+def test_invariance_is_the_distance_from_the_centre_of_the_global_views():
+    z = np.random.default_rng(0).normal(size=(4, 6, 3)).astype("float32")
+    for num_global in (1, 2, 4):
+        expected = np.mean((z - z[:num_global].mean(0)) ** 2)
+        assert float(invariance(z, num_global)) == pytest.approx(expected, rel=1e-5)
+    assert float(invariance(z)) == pytest.approx(z.var(0).mean(), rel=1e-5)
+    pair = np.mean((z[0] - z[1]) ** 2) / 4
+    assert float(invariance(z[:2])) == pytest.approx(pair, rel=1e-5)
+    assert float(invariance(z[:1])) == 0
+
+
+def test_invariance_moves_all_views_and_not_their_mean():
+    z = np.random.default_rng(0).normal(size=(4, 6, 3)).astype("float32")
+    _, (grad,) = gradients(lambda z: invariance(z, 2), z)
+    assert np.abs(grad).max(axis=(1, 2)).min() > 1e-3
+    np.testing.assert_allclose(grad.sum(0), 0, atol=1e-6)
+
+
+def test_invariance_checks_its_arguments():
+    z = np.ones((2, 4, 3), "float32")
+    with pytest.raises(ValueError, match=r"`z` must have shape \(V, N, D\).*\(4, 3\)"):
+        invariance(z[0])
+    for num_global in (0, 3):
+        with pytest.raises(ValueError, match=f"`num_global`.*num_global={num_global} for 2 views"):
+            invariance(z, num_global)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import scipy.stats
 import tensorflow as tf
 
 from keras_ssl.ops import draws
@@ -46,3 +47,38 @@ def test_runs_of_other_seeds_draw_otherwise():
     keys = [int(np.array(draws.draw_key(seed, step))) for seed in range(50) for step in range(50)]
     assert len(set(keys)) == len(keys) and keys[:50] == list(range(50))
     assert int(np.array(draws.draw_key(tf.constant(3), tf.constant(7)))) == keys[3 * 50 + 7]
+
+
+def test_uniform_numbers_are_24_bits_of_the_hash():
+    found = np.array(draws.uniforms(3, 100_000))
+    words = np.array(draws.random_words(3, 100_000))
+    np.testing.assert_array_equal(found, (words >> 8) / 2**24)
+    assert 0 <= found.min() and found.max() < 1
+    assert scipy.stats.kstest(found, "uniform").pvalue > 1e-3
+
+
+def test_normal_numbers_are_normal_and_independent():
+    found = np.array(draws.normals(5, (100, 1000)))
+    assert found.shape == (100, 1000) and found.dtype == np.float32
+    assert scipy.stats.kstest(found.ravel(), "norm").pvalue > 1e-3
+    assert scipy.stats.kurtosis(found.ravel()) == pytest.approx(0, abs=0.05)
+    other = np.array(draws.normals(6, (100, 1000)))
+    for a, b in ((found[1:], found[:-1]), (found[:, 1:], found[:, :-1]), (found, other)):
+        assert abs(np.corrcoef(a.ravel(), b.ravel())[0, 1]) < 0.015
+    np.testing.assert_array_equal(found, draws.normals(tf.constant(5), (100, 1000)))
+
+
+def test_the_smallest_and_largest_words_give_finite_normal_numbers(monkeypatch):
+    words = np.array([0, 0xFFFFFFFF, 0, 0xFFFFFFFF], "uint32")
+    monkeypatch.setattr(draws, "random_words", lambda key, count: tf.constant(words))
+    found = np.abs(np.array(draws.normals(0, (2,))))
+    assert found[0] == 0 and 5.7 < found[1] < 5.8
+
+
+def test_slices_have_unit_length_and_no_direction_is_preferred():
+    found = np.array(draws.slices(2, 5, 20_000))
+    assert found.shape == (5, 20_000)
+    np.testing.assert_allclose(np.linalg.norm(found, axis=0), 1, atol=1e-5)
+    np.testing.assert_allclose(found.mean(1), 0, atol=0.015)
+    np.testing.assert_allclose(found @ found.T / 20_000, np.eye(5) / 5, atol=0.01)
+    assert not np.allclose(found, draws.slices(3, 5, 20_000), atol=0.1)

@@ -96,6 +96,31 @@ def test_larc_is_pytorchs_sgd_on_scaled_gradients():
     np.testing.assert_allclose(run(LARC(RATE, 0.9, 0.05, 0.02)), theirs, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("trust", [0.02, 0.4], ids=["below the rate", "above it at first"])
+def test_clipped_larc_moves_a_tensor_by_its_own_rate_or_the_given_one(trust):
+    """The velocity is of gradients times min(q / r, 1), which r multiplies again: min(q, r)."""
+    w, v, path, clipped = WEIGHT.astype("float64"), 0.0, [], []
+    for rate, grad in zip(RATES, GRADS.astype("float64")):
+        g = larc(0.05, trust)(grad, w)
+        ratio = np.linalg.norm(g) / np.linalg.norm(grad + 0.05 * w)
+        clipped.append(ratio >= rate)
+        v = 0.9 * v + (grad + 0.05 * w) * (1.0 if clipped[-1] else ratio / rate)
+        w = w - rate * v
+        path.append(w)
+    assert clipped[0] and clipped.count(True) == (1 if trust == 0.02 else 2)
+    found = run(LARC(RATE, 0.9, 0.05, trust, clip=True))
+    np.testing.assert_allclose(found, np.stack(path), rtol=1e-5, atol=1e-6)
+
+
+def test_larc_can_spare_vectors():
+    spared = LARC(RATE, 0.9, 0.05, 0.02, clip=True, exclude_1d=True)
+    np.testing.assert_array_equal(
+        run(spared, WEIGHT[0], GRADS[:, 0]), run(SGD(RATE), WEIGHT[0], GRADS[:, 0])
+    )
+    bare = run(LARC(RATE, 0.9, 0.05, 0.02, clip=True))
+    np.testing.assert_array_equal(run(LARC(RATE, 0.9, 0.05, 0.02, True, True)), bare)
+
+
 def test_larc_leaves_gradients_alone_where_a_norm_is_zero():
     zero = np.zeros_like(WEIGHT)
     np.testing.assert_allclose(run(LARC(0.5), zero, GRADS[:1])[0], -0.5 * GRADS[0], rtol=1e-6)
@@ -132,6 +157,7 @@ def test_adam_can_spare_vectors():
 MADE = {
     "sgd": lambda: SGD(RATE, 0.8, 0.05, nesterov=True),
     "larc": lambda: LARC(RATE, 0.8, 0.05, 0.02),
+    "larc, clipped": lambda: LARC(RATE, 0.8, 0.05, 0.02, clip=True, exclude_1d=True),
     "adam": lambda: Adam(RATE, weight_decay=0.05, exclude_1d=True, beta_1=0.5),
 }
 

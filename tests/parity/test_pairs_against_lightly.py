@@ -1,8 +1,8 @@
 """Three steps of methods of two views equal those with lightly's losses and heads in PyTorch.
 
-SimSiam, Barlow Twins, VICReg, NNCLR and DCL, as in `test_against_lightly`: the same weights at the
-start, the same views, losses of each step and all weights at the end, statistics of batch
-normalisation included. Where lightly goes another way than the paper, its part is set to the
+SimSiam, Barlow Twins, VICReg, NNCLR, DCL, LeJEPA and VISReg, as in `test_against_lightly`: the same
+weights at the start, the same views, losses of each step and all weights at the end, statistics of
+batch normalisation included. Where lightly goes another way than the paper, its part is set to the
 paper's way, and the test says so.
 """
 
@@ -15,6 +15,7 @@ from toys import tiny_backbone
 
 import keras_ssl
 from keras_ssl.layers import batch_norm, heads
+from keras_ssl.ops import draws
 
 pytestmark = pytest.mark.slow
 
@@ -142,3 +143,51 @@ def test_dcl(twin, sigma):
 
     networks = [(model.backbone.network, backbone), (model.projector, projector)]
     compare(twin, model, networks, step_loss, batches(), **SETTINGS)
+
+
+def slices_of(twin, model, step):
+    """Our directions of a step, of which lightly draws others."""
+    key = draws.draw_key(model.run_seed, step)
+    return twin.torch.tensor(np.array(draws.slices(key, 6, model.num_slices)))
+
+
+def compare_on_slices(twin, model, view_loss):
+    """Both views are one batch, for batch normalisation, as the authors'."""
+    backbone = twin.backbone(model.backbone)
+    blocks = [(WIDTH, 12, twin.nn.BatchNorm1d(12), twin.nn.ReLU(), False), (12, 6, None, None)]
+    projector = twin.copy_weights(model.projector, twin.ProjectionHead(blocks))
+
+    def step_loss(step, *views):
+        z = projector(backbone(twin.torch.cat(views))).unflatten(0, (2, -1))  # (V, N, D)
+        return view_loss(z, slices_of(twin, model, step))
+
+    networks = [(model.backbone.network, backbone), (model.projector, projector)]
+    compare(twin, model, networks, step_loss, batches(), **SETTINGS)
+
+
+def test_lejepa(twin):
+    """lightly's terms, put together here: which views count has changed between its versions."""
+    theirs = pytest.importorskip("lightly.loss.lejepa_loss", reason="this lightly has no LeJEPA")
+    model = keras_ssl.LeJEPA(tiny_backbone(), head((12, 6)), sigreg_weight=0.1, num_slices=20)
+    sigreg = theirs.SIGReg(knots=17, t_max=3.0, num_vectors=20)
+
+    def view_loss(z, slices):
+        sigreg._generate_unit_vectors = lambda *arguments, **named: slices
+        return 0.9 * theirs.lejepa_invariance_loss(z, z) + 0.1 * sigreg(z)
+
+    compare_on_slices(twin, model, view_loss)
+
+
+def test_visreg(twin, monkeypatch):
+    """lightly's terms; its directions are normalised once more, which changes nothing."""
+    theirs = pytest.importorskip("lightly.loss.visreg_loss", reason="this lightly has no VISReg")
+    model = keras_ssl.VISReg(tiny_backbone(), head((12, 6)), 0.6, 0.5, 2.0, 3.0, num_slices=20)
+
+    def view_loss(z, slices):
+        monkeypatch.setattr(theirs.torch, "randn", lambda *shape, **named: slices)
+        invariance = theirs.lejepa_loss.lejepa_invariance_loss(z, z)
+        center, scale = theirs.visreg_center_loss(z), theirs.visreg_scale_loss(z)
+        shape = theirs.visreg_shape_loss(z, num_slices=20)
+        return 0.4 * invariance + 0.6 * (0.5 * center + 2.0 * scale + 3.0 * shape)
+
+    compare_on_slices(twin, model, view_loss)

@@ -56,6 +56,8 @@ PIPELINES = {
     "byol in torchvision's form": views.byol(96, form="torchvision"),
     "swav": views.swav(98),
     "swav small": views.swav(32, crops=(2, 2)),
+    "lejepa": views.lejepa(96),
+    "lejepa small": views.lejepa(32, crops=(2, 2)),
     "rotnet": views.rotnet(80),
     "rotnet small": views.rotnet(32),
     "instdisc": views.instdisc(96),
@@ -150,6 +152,7 @@ PYTORCH = {
     "cmc": views.cmc,
     "byol in torchvision's form": lambda size: views.byol(size, form="torchvision"),
     "swav": views.swav,
+    "lejepa": views.lejepa,
     "rotnet": views.rotnet,
     "wmse": views.wmse,
     "pirl": views.pirl,
@@ -187,6 +190,7 @@ def test_blurs_are_the_authors():
 
     assert blurs(views.moco(96)) == blurs(views.byol(96, form="torchvision")) == {("edge", 13)}
     assert blurs(views.swav(224)) == {("reflect", 23)}
+    assert blurs(views.lejepa(224)) == {("reflect", 9)}
     assert blurs(views.infomin(224)) == {("reflect", None)}
 
 
@@ -235,6 +239,27 @@ def test_swav_defaults_follow_the_size():
     assert part(chosen.pipelines[1], views.GaussianBlur).p == 0.2
     two = views.swav(32, crops=(2, 0))
     assert len(two(image_of(32), seed_of(0))["views"]) == 2
+
+
+def test_lejepa_follows_the_size():
+    large, small = views.lejepa(224), views.lejepa(32, crops=(4, 2))
+    assert large.counts == (2, 6) and large.pipelines[1].image_size == (96, 96)
+    assert views.lejepa(32).counts == (2,) and small.counts == (4, 2)
+    scales = [[part(p, views.RandomResizedCrop).scale for p in v.pipelines] for v in (large, small)]
+    assert scales == [[(0.3, 1.0), (0.05, 0.3)], [(0.2, 1.0), (0.05, 0.3)]]
+    common = ["RandomResizedCrop", "HorizontalFlip", "ColorJitter", "Grayscale"]
+    for pipeline in large.pipelines:
+        assert names(pipeline) == [*common, "GaussianBlur", "Solarize"]
+        jitter = part(pipeline, views.ColorJitter)
+        strengths = (jitter.brightness, jitter.contrast, jitter.saturation, jitter.hue)
+        assert strengths == pytest.approx((0.4, 0.4, 0.2, 0.1))
+    assert names(small.pipelines[0]) == [*common, "Solarize"]
+    solarized = [part(v.pipelines[0], views.Solarize).p for v in (large, small)]
+    assert solarized == [0.2, 0.1]
+    chosen = views.lejepa(32, (1, 1), (20, 12), strength=1.0, solarize=0.5)
+    assert chosen.counts == (1, 1) and chosen.pipelines[1].image_size == (20, 12)
+    assert part(chosen.pipelines[1], views.Solarize).p == 0.5
+    assert part(chosen.pipelines[0], views.ColorJitter).brightness == pytest.approx(0.8)
 
 
 def test_multi_crop_gives_each_view_its_own_seed_and_keeps_the_order():
@@ -362,6 +387,9 @@ def test_noise_in_a_stream_differs_by_image_and_epoch_and_is_repeatable():
         (lambda: views.swav(32, crops=(1, 6)), "`crops`.*2, 6"),
         (lambda: views.swav(32, crops=(2, -1)), "`crops`"),
         (lambda: views.swav(32, small_size=0), "small_size"),
+        (lambda: views.lejepa(32, crops=(1, 0)), "`crops`.*two views.*2, 6"),
+        (lambda: views.lejepa(32, crops=(0, 6)), "`crops`"),
+        (lambda: views.lejepa(32, solarize=2.0), "`p`"),
         (lambda: views.MultiCrop([views.HorizontalFlip()], (1, 2)), "`counts`"),
         (lambda: views.MultiCrop([views.HorizontalFlip()], (0,)), "`counts`"),
         (lambda: views.MultiCrop([], ()), "`counts`"),
