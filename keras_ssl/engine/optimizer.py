@@ -131,6 +131,18 @@ def build(model):
             optimizer.build_players(model.players, scaled=optimizer is not model.optimizer)
 
 
+def forget(model, variables):
+    """Put what the model's optimizer keeps of `variables` back to zero: velocities and the like."""
+    if not model.compiled or model.optimizer is None:
+        return
+    # Keras names what it keeps of a variable by the variable's path.
+    paths = tuple(variable.path.replace("/", "_") + "_" for variable in variables)
+    for each in optimizers.each(model.optimizer):
+        for own in each.variables:
+            if own.name.startswith(paths):
+                own.assign(ops.zeros_like(own))
+
+
 def set_clock(model, epochs, steps):
     """Tell the model's schedules where the run ends: `epochs` of `steps` batches from here."""
     if steps is None:
