@@ -48,6 +48,12 @@ def of_all_images(
     return results[:done], np.concatenate(places)
 
 
+def state_of(model: keras.Model, name: str, shape: Sequence[int], dtype: str, value: Any) -> Any:
+    """A variable of the model that `begin_epoch` alone writes to, `value` everywhere at first."""
+    start = keras.initializers.Constant(value)
+    return model.add_weight(shape=shape, dtype=dtype, initializer=start, trainable=False, name=name)
+
+
 def seed_of(model: keras.Model, *more: int) -> list[int]:
     """Seed of the draws before an epoch: a function of the run's seed, the step, and `more`."""
     return [int(ops.convert_to_numpy(n)) for n in (model.run_seed, model.step)] + list(more)
@@ -80,4 +86,5 @@ def _array(shape: tuple[int, int]) -> np.ndarray:
     """An empty float32 array, in memory or, if it is large, in a temporary file without a name."""
     if 4 * shape[0] * shape[1] <= _IN_MEMORY:
         return np.empty(shape, "float32")
-    return np.memmap(tempfile.TemporaryFile(), dtype="float32", mode="w+", shape=shape)
+    with tempfile.TemporaryFile() as file:  # which the mapping keeps after it is closed
+        return np.memmap(file, dtype="float32", mode="w+", shape=shape)

@@ -5,9 +5,9 @@ the authors' code: images are drawn evenly and weighted by cluster, theirs are d
 cluster, which is the same loss in expectation; the features are those of the pooled backbone, as
 its AlexNet and VGG-16 with fixed Sobel filters are not among ours; the top layer is moved by the
 optimizer of all others, whose state for it is put back to zero with it (theirs: plain SGD without
-momentum); one k-means draws its first centroids and fills empty clusters in its own way
-(`keras_ssl.ops.clustering`); below 64 px there are fewer clusters and stronger views, with which
-short runs learn.
+momentum); k-means draws its first centroids and fills empty clusters in its own way
+(`keras_ssl.ops.clustering`); below 64 px there are fewer clusters, stronger views, and batch
+normalisation before the top layer, with which short runs learn.
 """
 
 import keras
@@ -16,7 +16,7 @@ from keras import ops
 
 from keras_ssl import backbones, distribute, losses, optimizers, views
 from keras_ssl.engine import SSLModel
-from keras_ssl.layers import heads
+from keras_ssl.layers import batch_norm, heads
 from keras_ssl.methods import clusters
 from keras_ssl.ops import clustering, is_small
 
@@ -67,7 +67,7 @@ class DeepCluster(SSLModel):
     family = "clustering"
     loss_names = ("loss", "nmi", "cluster_entropy")
     batch_keys = ("views", "index")
-    short_run = optimizers.ShortRun(below=10_000, learning_rate=2e-3)
+    short_run = optimizers.ShortRun(below=10_000, learning_rate=2e-3, constant=True)
 
     def __init__(
         self,
@@ -80,24 +80,18 @@ class DeepCluster(SSLModel):
     ):
         super().__init__(**kwargs)
         self.backbone = backbones.adopt(backbone)
+        small = is_small(self.image_shape)
         if num_clusters is None:
-            wanted = 100 if is_small(self.image_shape) else 10_000
+            wanted = 100 if small else 10_000
             num_clusters = clusters.number_for(wanted, num_images)
         self.num_images, self.num_clusters = num_images, num_clusters
         self.pca_dim, self.rounds = pca_dim, rounds
         clusters.check_numbers(self, num_clusters=2, pca_dim=1, rounds=1)
-        self.top_layer = heads.mlp(
-            self.backbone.feature_dim,
-            (num_clusters,),
-            output_norm=None,
-            use_bias=True,
-            kernel_initializer=keras.initializers.RandomNormal(stddev=_TOP_DEVIATION),
-            name="top_layer",
-        )
-        self.assignments = self._state("assignments", (num_images,), "int32", -1)
-        self.cluster_weights = self._state("cluster_weights", (num_clusters,), "float32", 0.0)
-        self.nmi = self._state("nmi", (), "float32", 0.0)
-        self.cluster_entropy = self._state("cluster_entropy", (), "float32", 0.0)
+        self.top_layer = _top_layer(self.backbone.feature_dim, num_clusters, norm=small)
+        self.assignments = clusters.state_of(self, "assignments", (num_images,), "int32", -1)
+        self.cluster_weights = clusters.state_of(self, "cluster_weights", (num_clusters,), "float32", 0.0)
+        self.nmi = clusters.state_of(self, "nmi", (), "float32", 0.0)
+        self.cluster_entropy = clusters.state_of(self, "cluster_entropy", (), "float32", 0.0)
 
     def begin_epoch(self, source):
         """Cluster all images, and make the top layer anew.
@@ -159,9 +153,11 @@ class DeepCluster(SSLModel):
         bias.assign(np.zeros(bias.shape, "float32"))
         self.forget([kernel, bias])
 
-    def _state(self, name, shape, dtype, value):
-        """A variable that `begin_epoch` alone writes to."""
-        start = keras.initializers.Constant(value)
-        return self.add_weight(
-            shape=shape, dtype=dtype, initializer=start, trainable=False, name=name
-        )
+
+def _top_layer(width, num_clusters, norm):
+    """From features to logits; with `norm` the features are normalised by the batch first."""
+    inputs = keras.Input((width,), name="top_layer_input")
+    x = batch_norm(name="top_layer_bn", center=False, scale=False)(inputs) if norm else inputs
+    start = keras.initializers.RandomNormal(stddev=_TOP_DEVIATION)
+    dense = keras.layers.Dense(num_clusters, kernel_initializer=start, name="top_layer_dense")
+    return keras.Model(inputs, dense(x), name="top_layer")
