@@ -4,6 +4,7 @@ import contextlib
 import warnings
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_ssl import distribute, optimizers
@@ -140,7 +141,7 @@ def forget(model, variables):
     for each in optimizers.each(model.optimizer):
         for own in each.variables:
             if own.name.startswith(paths):
-                own.assign(ops.zeros_like(own))
+                own.assign(np.zeros(own.shape))
 
 
 def set_clock(model, epochs, steps):

@@ -4,7 +4,8 @@ Caron, Misra, Mairal, Goyal, Bojanowski, Joulin 2020, https://arxiv.org/abs/2006
 section 4.1 and appendix). Departures from the authors' code: the first memory is of the images
 themselves, in the order of the data (theirs: of two random views of each); an image that its epoch
 leaves out keeps its embedding in the memory, and so has a cluster (theirs: not); below 64 px there
-are fewer prototypes, and batch normalisation ends the projector, with which short runs learn more.
+are fewer prototypes, a higher temperature, and batch normalisation at the end of the projector,
+with which short runs learn more.
 """
 
 import keras
@@ -58,7 +59,7 @@ class DeepClusterV2(SSLModel):
         num_prototypes: K of each head, from 2 to n; by default 3000, and 100 below 64 px, but at
             most a tenth of the images.
         num_heads: H, >= 1.
-        temperature: t, > 0.
+        temperature: t, > 0; by default 0.1, and 0.2 below 64 px.
         rounds: of k-means, >= 1.
         **kwargs: as `keras.Model`.
 
@@ -83,7 +84,7 @@ class DeepClusterV2(SSLModel):
         projector: keras.Layer | None = None,
         num_prototypes: int | None = None,
         num_heads: int = 3,
-        temperature: float = 0.1,
+        temperature: float | None = None,
         rounds: int = 10,
         **kwargs,
     ):
@@ -99,6 +100,8 @@ class DeepClusterV2(SSLModel):
         )
         if num_prototypes is None:
             num_prototypes = clusters.number_for(100 if small else 3000, num_images)
+        if temperature is None:
+            temperature = 0.2 if small else 0.1
         self.num_images, self.num_prototypes = num_images, num_prototypes
         self.num_heads, self.temperature, self.rounds = num_heads, temperature, rounds
         clusters.check_numbers(self, num_prototypes=2, num_heads=1, rounds=1)

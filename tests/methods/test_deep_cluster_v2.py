@@ -17,7 +17,8 @@ CLUSTERS = 5
 
 def deep_cluster(**options):
     keras.utils.set_random_seed(1)
-    options = {"projector": head(None), "num_prototypes": CLUSTERS, **options}
+    defaults = {"projector": head(None), "num_prototypes": CLUSTERS, "temperature": 0.1}
+    options = defaults | options
     model = keras_ssl.DeepClusterV2(tiny_backbone(), options.pop("num_images", COUNT), **options)
     model.compile(keras.optimizers.SGD(0.1, momentum=0.9))
     return model
@@ -183,11 +184,12 @@ def test_agreement_and_evenness_are_logged_as_means_over_the_heads():
 
 def test_defaults_follow_the_size_and_the_number_of_images():
     small = keras_ssl.DeepClusterV2(tiny_backbone(), 20_000)
-    assert (small.num_prototypes, small.num_heads, small.temperature) == (100, 3, 0.1)
+    assert (small.num_prototypes, small.num_heads, small.temperature) == (100, 3, 0.2)
     assert [tuple(w.shape) for w in small.projector.trainable_weights][-2:] == [(2048, 128), (128,)]
     assert "bn2" in small.projector.layers[-1].name
     large = keras_ssl.DeepClusterV2(tiny_backbone((96, 96, 3)), 40_000)
-    assert large.num_prototypes == 3000 and "dense2" in large.projector.layers[-1].name
+    assert (large.num_prototypes, large.temperature) == (3000, 0.1)
+    assert "dense2" in large.projector.layers[-1].name
     assert keras_ssl.DeepClusterV2(tiny_backbone(), COUNT).num_prototypes == 4
     assert repr(small.default_views((32, 32))) == repr(views.swav(32))
 
