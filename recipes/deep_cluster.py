@@ -1,8 +1,8 @@
 r"""DeepCluster (Caron et al. 2018, https://arxiv.org/abs/1807.05520).
 
-    python -m recipes.deep_cluster --preset=cifar10_small --data_dir=path/to/tfds --out=runs/dc-small
-    python -m recipes.deep_cluster --preset=cifar10 --data_dir=path/to/tfds --out=runs/dc-cifar10
-    python -m recipes.deep_cluster --preset=imagenet --data_dir=path/to/tfds --out=runs/dc-imagenet
+    python -m recipes.deep_cluster --preset=cifar10_small --data_dir=path/to/tfds --out=runs/1
+    python -m recipes.deep_cluster --preset=cifar10 --data_dir=path/to/tfds --out=runs/2
+    python -m recipes.deep_cluster --preset=imagenet --data_dir=path/to/tfds --out=runs/3
 
 What to expect: the row of `benchmarks/RESULTS.md` for `cifar10_small`. The others need GPUs and
 have not been run; the authors report none on CIFAR-10, and on ImageNet 41.0 % linear, on the third

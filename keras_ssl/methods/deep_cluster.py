@@ -89,7 +89,9 @@ class DeepCluster(SSLModel):
         clusters.check_numbers(self, num_clusters=2, pca_dim=1, rounds=1)
         self.top_layer = _top_layer(self.backbone.feature_dim, num_clusters, norm=small)
         self.assignments = clusters.state_of(self, "assignments", (num_images,), "int32", -1)
-        self.cluster_weights = clusters.state_of(self, "cluster_weights", (num_clusters,), "float32", 0.0)
+        self.cluster_weights = clusters.state_of(
+            self, "cluster_weights", (num_clusters,), "float32", 0.0
+        )
         self.nmi = clusters.state_of(self, "nmi", (), "float32", 0.0)
         self.cluster_entropy = clusters.state_of(self, "cluster_entropy", (), "float32", 0.0)
 

@@ -114,7 +114,9 @@ class DeepClusterV2(SSLModel):
             clusters.state_of(self, f"prototypes{h}", (num_prototypes, width), "float32", 0.0)
             for h in range(num_heads)
         ]
-        self.assignments = clusters.state_of(self, "assignments", (num_images, num_heads), "int32", -1)
+        self.assignments = clusters.state_of(
+            self, "assignments", (num_images, num_heads), "int32", -1
+        )
         self.nmi = clusters.state_of(self, "nmi", (), "float32", 0.0)
         self.cluster_entropy = clusters.state_of(self, "cluster_entropy", (), "float32", 0.0)
         self.started = start_flag(self)

@@ -18,7 +18,8 @@ class ShortRun:
 
     Papers train for 10^5 steps and more; within a few hundred their LARS and SGD hardly move a
     network. Adam is warmed up over a twentieth of the run, then follows half a cosine to zero, or
-    stays at its peak where a method asks for that. What it gives is in `benchmarks/RESULTS.md`, "Five lines".
+    stays at its peak where a method asks for that. What it gives is in `benchmarks/RESULTS.md`,
+    "Five lines".
 
     Attributes:
         below: runs of fewer optimizer steps than this are short. The methods' 10,000 is a choice:

@@ -98,7 +98,9 @@ CASES = {
         slow=True,
     ),
     "DCL": Case(lambda: keras_ssl.DCL(tiny_backbone(), temperature=0.2)),
-    "DeepCluster": Case(lambda: keras_ssl.DeepCluster(tiny_backbone(), COUNT, num_clusters=5), rate=0.3),
+    "DeepCluster": Case(
+        lambda: keras_ssl.DeepCluster(tiny_backbone(), COUNT, num_clusters=5), rate=0.3
+    ),
     # Each image is a cluster: those of noise, found anew for each step, cannot be learned.
     "DeepClusterV2": Case(
         lambda: keras_ssl.DeepClusterV2(

@@ -36,7 +36,9 @@ def test_images_without_a_label_do_not_count(logits):
 
 def test_weights_multiply_the_terms_and_leave_the_number(logits):
     weights = np.array([2.0, 9.0, 0.5, 1.0, 9.0, 0.0], "float32")
-    terms = np.array([float(labelled_cross_entropy(logits[i : i + 1], LABELS[i : i + 1])) for i in range(6)])
+    terms = np.array(
+        [float(labelled_cross_entropy(logits[i : i + 1], LABELS[i : i + 1])) for i in range(6)]
+    )
     found = labelled_cross_entropy(logits, LABELS, weights)
     assert float(found) == pytest.approx((weights * terms).sum() / 4, rel=1e-5)
     same = labelled_cross_entropy(logits, LABELS, np.ones(6, "float32"))
