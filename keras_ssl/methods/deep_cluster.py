@@ -107,11 +107,10 @@ class DeepCluster(SSLModel):
                 "which `fit` does not read twice. Pass images to `fit`."
             )
         seed, encode = clusters.seed_of(self), self.compiled_hook(self.encode)
-        size = self.image_shape[:2]
-        features, index = clusters.of_all_images(encode, source, size, "DeepCluster")
+        size, labels = self.image_shape[:2], np.full(self.num_images, -1, "int32")
+        features, index = clusters.of_all_images(encode, source, size, "features of all images")
         points = clustering.pca_whitened(features, self.pca_dim, seed)
-        labels = np.full(self.num_images, -1, "int32")
-        labels[index] = clustering.kmeans(points, self.num_clusters, self.rounds, seed)
+        labels[index] = clustering.kmeans(points, self.num_clusters, self.rounds, seed, "k-means")
         self._keep(labels)
         self._renew_top_layer(seed)
 

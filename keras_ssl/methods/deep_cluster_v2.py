@@ -138,7 +138,7 @@ class DeepClusterV2(SSLModel):
             (seen,) = np.nonzero(np.any(rows, axis=1))
             points = rows if len(seen) == len(rows) else rows[seen]
             centroids, labels[seen, h] = clustering.spherical_kmeans(
-                points, self.num_prototypes, self.rounds, clusters.seed_of(self, h)
+                points, self.num_prototypes, self.rounds, clusters.seed_of(self, h), "k-means"
             )
             prototypes.assign(centroids)
             counts = np.bincount(labels[seen, h], minlength=self.num_prototypes)
@@ -202,7 +202,7 @@ class DeepClusterV2(SSLModel):
                 )
 
         size, embed = self.image_shape[:2], self.compile_function(embed)
-        z, index = clusters.of_all_images(embed, source, size, "DeepClusterV2")
+        z, index = clusters.of_all_images(embed, source, size, "embeddings of all images")
         rows = np.zeros((self.num_images, z.shape[1]), "float32")
         rows[index] = z
         for bank in self.banks:

@@ -3,17 +3,18 @@
 For work between epochs: NumPy arrays in and out, on the host. Products of points and centroids
 alone run in `keras.ops`, on the accelerator where there is one; sums are made on the host, in one
 order. So results are functions of the arguments, seed included. Points are read in blocks and may
-be memory-mapped: what is held of them beside is 64 MB, a sample, or one cluster.
+be memory-mapped: beside them 64 MB are held, or a sample of 131,072 points.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 from keras import ops
+from tqdm import tqdm
 
 _BLOCK = 2**24  # scores of points against centroids that are made at once
-_SAMPLE = 2**17  # points whose covariance the axes are those of
+_SAMPLE = 2**17  # points that axes, or the division of a cluster, are found from
 _LEAST_VARIANCE = 1e-6  # of an axis, as a share of the first one's; below lie rounding errors
 _SAME = 1e-12  # squared distance of points that do not differ
 
@@ -52,7 +53,9 @@ def pca_whitened(points: Any, dim: int = 256, seed: Any = 0) -> np.ndarray:
     return result
 
 
-def kmeans(points: Any, num_clusters: int, rounds: int = 20, seed: Any = 0) -> np.ndarray:
+def kmeans(
+    points: Any, num_clusters: int, rounds: int = 20, seed: Any = 0, progress: str | None = None
+) -> np.ndarray:
     """Clusters around means: Lloyd's algorithm from random points, without empty clusters.
 
     Each round assigns every point to the nearest centroid, then moves each centroid to the mean of
@@ -69,6 +72,7 @@ def kmeans(points: Any, num_clusters: int, rounds: int = 20, seed: Any = 0) -> n
         num_clusters: K, from 1 to n.
         rounds: at most so many, >= 1.
         seed: of the first centroids: whatever `np.random.default_rng` takes.
+        progress: what a bar on a terminal is called; None shows none.
 
     Returns:
         int32 `(n,)`, the cluster of each point, from 0 to K - 1.
@@ -77,7 +81,7 @@ def kmeans(points: Any, num_clusters: int, rounds: int = 20, seed: Any = 0) -> n
         ValueError: if a number is outside its range.
     """
     centroids, before = _start(points, num_clusters, rounds, seed), None
-    for turn in range(rounds + 1):
+    for turn in _rounds(rounds + 1, progress):
         labels, sums, counts = _assign(points, centroids)
         _fill_empty(points, labels, sums, counts)
         if turn == rounds or (before is not None and np.array_equal(labels, before)):
@@ -88,7 +92,7 @@ def kmeans(points: Any, num_clusters: int, rounds: int = 20, seed: Any = 0) -> n
 
 
 def spherical_kmeans(
-    points: Any, num_clusters: int, rounds: int = 10, seed: Any = 0
+    points: Any, num_clusters: int, rounds: int = 10, seed: Any = 0, progress: str | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Clusters of unit vectors around unit vectors, by their cosine.
 
@@ -104,6 +108,7 @@ def spherical_kmeans(
         num_clusters: K, from 1 to n.
         rounds: >= 1.
         seed: of the first centroids: whatever `np.random.default_rng` takes.
+        progress: what a bar on a terminal is called; None shows none.
 
     Returns:
         Centroids, float32 `(K, width)` of unit length, and the number of the nearest one of each
@@ -113,7 +118,7 @@ def spherical_kmeans(
         ValueError: if a number is outside its range.
     """
     centroids = _start(points, num_clusters, rounds, seed)
-    for _ in range(rounds):
+    for _ in _rounds(rounds, progress):
         _, sums, _ = _assign(points, centroids)
         lengths = np.linalg.norm(sums, axis=1, keepdims=True)
         # Points that cancel out have no direction: as if there were none.
@@ -191,6 +196,12 @@ def _start(points, num_clusters, rounds, seed):
     return np.array(points[np.sort(places)], "float32")
 
 
+def _rounds(number: int, progress: str | None) -> Iterable[int]:
+    """The rounds, which a terminal shows if they take more than some seconds."""
+    shown = {"desc": progress, "unit": "round", "leave": False, "delay": 3}
+    return tqdm(range(number), disable=None if progress else True, **shown)
+
+
 def _blocks(points, numbers: int) -> Iterator[tuple[int, np.ndarray]]:
     """The points in blocks, with the place of the first; `numbers`: made of each point."""
     rows = max(1, _BLOCK // max(1, numbers))
@@ -230,14 +241,16 @@ def _fill_empty(points, labels, sums, counts):
         while divisible.any():
             donor = np.argmax(np.where(divisible, counts, 0))
             members = np.flatnonzero(labels == donor)
-            centred = points[members] - sums[donor] / counts[donor]
+            members = members[:_SAMPLE]  # the next round sorts the others
+            rows = np.asarray(points[members], "float64")
+            centred = rows - np.mean(rows, axis=0)
             distances = np.sum(np.square(centred), axis=1)
             if distances.max() < _SAME:
                 divisible[donor] = False
                 continue
             taken = centred @ centred[np.argmax(distances)] > 0
             labels[members[taken]] = empty
-            sums[empty] = np.sum(points[members[taken]], axis=0, dtype="float64")
+            sums[empty] = np.sum(rows[taken], axis=0)
             sums[donor] -= sums[empty]
             counts[empty] = taken.sum()
             counts[donor] -= counts[empty]
