@@ -128,7 +128,7 @@ class DeepCluster(SSLModel):
         }
 
     def default_views(self, image_size):
-        """Crop and flip (appendix); below 64 px InstDisc's crop, colours and grey."""
+        """Crop and flip (section 3.4); below 64 px InstDisc's crop, colours and grey."""
         return views.instdisc(image_size) if is_small(image_size) else views.supervised(image_size)
 
     def paper_optimizer(self, total_steps, batch_size):

@@ -1,7 +1,7 @@
 """DeepCluster-v2: centroids of spherical k-means are the prototypes of the next epoch.
 
-Caron, Misra, Mairal, Goyal, Bojanowski, Joulin 2020, https://arxiv.org/abs/2006.09882 (SwAV;
-section 4.1 and appendix). Departures from the authors' code: the first memory is of the images
+Caron, Misra, Mairal, Goyal, Bojanowski, Joulin 2020, https://arxiv.org/abs/2006.09882 (SwAV,
+its appendix; the authors' code). Departures from the authors' code: the first memory is of the images
 themselves, in the order of the data (theirs: of two random views of each); an image that its epoch
 leaves out keeps its embedding in the memory, and so has a cluster (theirs: not); below 64 px there
 are fewer prototypes, a higher temperature, and batch normalisation at the end of the projector,

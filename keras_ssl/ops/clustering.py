@@ -26,7 +26,7 @@ def pca_whitened(points: Any, dim: int = 256, seed: Any = 0) -> np.ndarray:
 
         y_j = <x - m, e_j> / s_j,    then    y / |y|.
 
-    Caron et al. 2018 (DeepCluster), https://arxiv.org/abs/1807.05520, section 3.3. Departures from
+    Caron et al. 2018 (DeepCluster), https://arxiv.org/abs/1807.05520, section 3.4. Departures from
     the authors' code: mean and axes are those of 131,072 points drawn at random, if there are more
     (theirs: of all), and axes whose variance is below a millionth of the largest are left out, as
     those of units that are always 0 (theirs divides by it).

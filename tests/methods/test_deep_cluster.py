@@ -144,7 +144,6 @@ def test_agreement_with_the_epoch_before_is_logged():
 
 OPTIMIZERS = {
     "SGD": lambda: keras.optimizers.SGD(0.1, momentum=0.9),
-    "L2": lambda: optimizers.SGD(0.1, momentum=0.9),
     "Adam": lambda: keras.optimizers.Adam(0.01),
     "scaled": lambda: keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.1, momentum=0.9)),
 }
