@@ -1,11 +1,11 @@
 """DeepCluster-v2: centroids of spherical k-means are the prototypes of the next epoch.
 
-Caron, Misra, Mairal, Goyal, Bojanowski, Joulin 2020, https://arxiv.org/abs/2006.09882 (SwAV,
-its appendix; the authors' code). Departures from the authors' code: the first memory is of the images
-themselves, in the order of the data (theirs: of two random views of each); an image that its epoch
-leaves out keeps its embedding in the memory, and so has a cluster (theirs: not); below 64 px there
-are fewer prototypes, a higher temperature, and batch normalisation at the end of the projector,
-with which short runs learn more.
+Caron, Misra, Mairal, Goyal, Bojanowski, Joulin 2020, https://arxiv.org/abs/2006.09882 (SwAV;
+appendix). Departures from the authors' code: the first memory is of the images themselves, in the
+order of the data (theirs: of two random views of each); an image that its epoch leaves out keeps
+its embedding in the memory, and so has a cluster (theirs: not); below 64 px there are fewer
+prototypes, a higher temperature, and batch normalisation at the end of the projector, with which
+short runs learn more.
 """
 
 import keras
