@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from keras_ssl import optimizers
+from keras_ssl.engine import optimizer
 from keras_ssl.engine.fit import Trainer
 from keras_ssl.ops import draws
 
@@ -233,15 +234,23 @@ class SSLModel(Trainer, keras.Model):
         """Batches that the optimizer takes for a step; more than 1 where it accumulates."""
         return optimizers.accumulation(self.optimizer if self.compiled else None)
 
+    def forget(self, variables):
+        """Let the optimizer forget what it keeps of `variables`, velocities and the like.
+
+        For `begin_epoch`, where it makes a layer anew.
+        """
+        optimizer.forget(self, variables)
+
     def share_clock(self, part):
         """Go by the variables of the clock of `part`, a method inside this one, as by its own.
 
-        So `part` counts steps, epochs and progress as this model does. For constructors, once.
+        So `part` counts steps, epochs and progress as this model does, whose optimizer trains it.
+        For constructors, once.
         """
         for name in _CLOCK:
             self._untrack_variable(getattr(self, name))
             setattr(self, name, getattr(part, name))
-        part.batches_a_step = self.batches_a_step
+        part.batches_a_step, part.forget = self.batches_a_step, self.forget
 
     @property
     def draw_key(self):

@@ -4,6 +4,7 @@ import contextlib
 import warnings
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_ssl import distribute, optimizers
@@ -129,6 +130,18 @@ def build(model):
         if model.players:
             optimizer = optimizers.inner(model.optimizer)
             optimizer.build_players(model.players, scaled=optimizer is not model.optimizer)
+
+
+def forget(model, variables):
+    """Put what the model's optimizer keeps of `variables` back to zero: velocities and the like."""
+    if not model.compiled or model.optimizer is None:
+        return
+    # Keras names what it keeps of a variable by the variable's path.
+    paths = tuple(variable.path.replace("/", "_") + "_" for variable in variables)
+    for each in optimizers.each(model.optimizer):
+        for own in each.variables:
+            if own.name.startswith(paths):
+                own.assign(np.zeros(own.shape))
 
 
 def set_clock(model, epochs, steps):

@@ -5,12 +5,12 @@ from typing import Any
 from keras import ops
 
 
-def labelled_cross_entropy(logits: Any, labels: Any) -> Any:
+def labelled_cross_entropy(logits: Any, labels: Any, weights: Any = None) -> Any:
     """Mean cross-entropy of those images that have a label.
 
-    With A the images whose label is not negative,
+    With A the images whose label is not negative, and weights w, 1 by default,
 
-        L = -1/|A| sum_{i in A} log softmax(logits_i)_{labels_i},
+        L = -1/|A| sum_{i in A} w_i log softmax(logits_i)_{labels_i},
 
     and 0 where A is empty. Images without a label have no gradient.
     Departures from a paper: it follows none.
@@ -18,9 +18,10 @@ def labelled_cross_entropy(logits: Any, labels: Any) -> Any:
     Args:
         logits: `(N, classes)`, any floating dtype.
         labels: whole numbers `(N,)` below `classes`; -1 where there is none.
+        weights: `(N,)`, of the images; None for 1.
 
     Returns:
-        float32 scalar; log(classes) where all logits are equal.
+        float32 scalar; log(classes) where all logits are equal and weights 1.
 
     Raises:
         ValueError: if there is not one row of logits for each label.
@@ -36,5 +37,7 @@ def labelled_cross_entropy(logits: Any, labels: Any) -> Any:
     entropies = ops.sparse_categorical_crossentropy(
         targets, ops.cast(logits, "float32"), from_logits=True
     )
+    if weights is not None:
+        entropies = entropies * ops.cast(weights, "float32")
     number = ops.sum(ops.cast(known, "float32"))
     return ops.sum(ops.where(known, entropies, 0.0)) / ops.maximum(number, 1.0)

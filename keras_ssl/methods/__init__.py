@@ -12,6 +12,8 @@ from keras_ssl.methods.bigan import BiGAN
 from keras_ssl.methods.byol import BYOL
 from keras_ssl.methods.cmc import CMC
 from keras_ssl.methods.dcl import DCL
+from keras_ssl.methods.deep_cluster import DeepCluster
+from keras_ssl.methods.deep_cluster_v2 import DeepClusterV2
 from keras_ssl.methods.denoising_autoencoder import DenoisingAutoencoder
 from keras_ssl.methods.dino import DINO
 from keras_ssl.methods.feature_distillation import FeatureDistillation

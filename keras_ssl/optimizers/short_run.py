@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_ssl.optimizers.schedules import WarmupCosine
+from keras_ssl.optimizers.schedules import WarmupCosine, WarmupDrops
 
 _WARMUP = 20  # the warm-up is one part in so many of a short run
 
@@ -17,22 +17,28 @@ class ShortRun:
     """Adam, for runs with too few steps for a paper's optimizer.
 
     Papers train for 10^5 steps and more; within a few hundred their LARS and SGD hardly move a
-    network. Adam is warmed up over a twentieth of the run, then follows half a cosine to zero.
-    What it gives is in `benchmarks/RESULTS.md`, "Five lines".
+    network. Adam is warmed up over a twentieth of the run, then follows half a cosine to zero, or
+    stays at its peak where a method asks for that. What it gives is in `benchmarks/RESULTS.md`,
+    "Five lines".
 
     Attributes:
         below: runs of fewer optimizer steps than this are short. The methods' 10,000 is a choice:
             compared were 190, 760 and 2,280 steps, where Adam is ahead by 2.3, 3.9 and 3.4 points
             (`benchmarks/RESULTS.md`, "The paper's optimizer or Adam").
         learning_rate: Adam's peak, for any batch size.
+        constant: whether the rate stays at its peak: for layers that are made anew in each epoch,
+            the last ones included.
     """
 
     below: int
     learning_rate: float
+    constant: bool = False
 
     def optimizer(self, total_steps: int) -> keras.optimizers.Optimizer:
         """Adam with its schedule for a run of so many steps."""
         warmup = total_steps // _WARMUP
+        if self.constant:
+            return keras.optimizers.Adam(WarmupDrops(self.learning_rate, (), warmup_steps=warmup))
         return keras.optimizers.Adam(WarmupCosine(self.learning_rate, total_steps, warmup))
 
 

@@ -104,6 +104,16 @@ CASES = {
         slow=True,
     ),
     "DCL": Case(lambda: keras_ssl.DCL(tiny_backbone(), temperature=0.2)),
+    "DeepCluster": Case(
+        lambda: keras_ssl.DeepCluster(tiny_backbone(), COUNT, num_clusters=5), rate=0.3
+    ),
+    # Each image is a cluster: those of noise, found anew for each step, cannot be learned.
+    "DeepClusterV2": Case(
+        lambda: keras_ssl.DeepClusterV2(
+            tiny_backbone(), COUNT, head(None), num_prototypes=COUNT, temperature=0.1
+        ),
+        rate=0.01,
+    ),
     "DenoisingAutoencoder": Case(
         lambda: keras_ssl.DenoisingAutoencoder(tiny_backbone(), latent_dim=6), rate=1e-4
     ),

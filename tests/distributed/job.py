@@ -108,6 +108,16 @@ def toys():
         "teacher": (lambda: compiled(Follower(backbone())), ready, {}),
         "memory": (lambda: compiled(Memory(backbone())), plain, two_epochs),
         "clusters": (lambda: compiled(Clusters(backbone(), 48), 0.03), plain, two_epochs),
+        "kmeans": (
+            lambda: compiled(keras_ssl.DeepCluster(backbone(), 48, 4)),
+            plain,
+            two_epochs,
+        ),
+        "banks": (
+            lambda: compiled(keras_ssl.DeepClusterV2(backbone(), 48, num_heads=2), 0.01),
+            plain,
+            two_epochs,
+        ),
         # Most replicas have no labelled image, and none has as many as another.
         "labels": (
             lambda: compiled(keras_ssl.Auxiliary(4, keras_ssl.RotNet(backbone())), 0.03),

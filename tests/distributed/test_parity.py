@@ -21,6 +21,8 @@ CASES = (
     "teacher",
     "memory",
     "clusters",
+    "kmeans",
+    "banks",
     "labels",
     "queues",
     "groups",

@@ -34,6 +34,17 @@ def test_images_without_a_label_do_not_count(logits):
     np.testing.assert_allclose(labelled_cross_entropy(changed, LABELS), expected, rtol=1e-6)
 
 
+def test_weights_multiply_the_terms_and_leave_the_number(logits):
+    weights = np.array([2.0, 9.0, 0.5, 1.0, 9.0, 0.0], "float32")
+    terms = np.array(
+        [float(labelled_cross_entropy(logits[i : i + 1], LABELS[i : i + 1])) for i in range(6)]
+    )
+    found = labelled_cross_entropy(logits, LABELS, weights)
+    assert float(found) == pytest.approx((weights * terms).sum() / 4, rel=1e-5)
+    same = labelled_cross_entropy(logits, LABELS, np.ones(6, "float32"))
+    assert float(same) == float(labelled_cross_entropy(logits, LABELS))
+
+
 def test_it_is_zero_without_any_label_and_log_classes_without_a_difference(logits):
     value, (gradient,) = gradients(lambda x: labelled_cross_entropy(x, np.full(6, -1)), logits)
     assert float(value) == 0 and not np.array(gradient).any()

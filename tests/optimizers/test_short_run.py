@@ -17,6 +17,15 @@ def test_adam_rises_over_a_twentieth_of_the_run_and_falls_to_zero():
     assert np.isfinite(float(optimizers.ShortRun(10, 0.01).optimizer(1)._learning_rate(0)))
 
 
+def test_a_constant_rate_rises_as_the_others_and_stays():
+    adam = optimizers.ShortRun(below=1000, learning_rate=0.01, constant=True).optimizer(200)
+    rates = [float(adam._learning_rate(step)) for step in (0, 5, 10, 105, 200)]
+    np.testing.assert_allclose(rates, [0, 0.005, 0.01, 0.01, 0.01], atol=1e-8)
+    changed = optimizers.adjusted(adam, learning_rate=0.002)
+    assert float(changed._learning_rate(200)) == pytest.approx(0.002)
+    assert np.isfinite(float(optimizers.ShortRun(10, 0.01, True).optimizer(1)._learning_rate(0)))
+
+
 @pytest.mark.parametrize(
     "epochs, expected", [(0, 0.996), (1, 0.97), (99, 0.97), (100, 0.99), (999, 0.99), (1000, 0.996)]
 )
