@@ -4,8 +4,7 @@ r"""DeepCluster-v2 (Caron et al. 2020, https://arxiv.org/abs/2006.09882).
     python -m recipes.deep_cluster_v2 --preset=cifar10 --data_dir=path/to/tfds --out=runs/2
     python -m recipes.deep_cluster_v2 --preset=imagenet --data_dir=path/to/tfds --out=runs/3
 
-What to expect: the row of `benchmarks/RESULTS.md` for `cifar10_small`. The others need GPUs and
-have not been run; solo-learn reports 88.9 % linear on CIFAR-10 (ResNet-18, 1000 epochs, other
+No preset has been run; all but `cifar10_small` need GPUs; solo-learn reports 88.9 % linear on CIFAR-10 (ResNet-18, 1000 epochs, other
 optimizer settings), the authors on ImageNet 75.2 % after 800 epochs of 4096 images a batch.
 
 Departures from the paper: `cifar10_small` is a small budget of our own, with the method's defaults.

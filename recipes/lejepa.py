@@ -6,8 +6,7 @@ r"""LeJEPA (Balestriero, LeCun 2025, https://arxiv.org/abs/2511.08544).
         --precision=mixed_bfloat16
     python -m recipes.lejepa --preset=imagenet --data_dir=path/to/tfds --out=runs/lejepa-imagenet
 
-What to expect: the row of `benchmarks/RESULTS.md` for `cifar10_small`. The others need GPUs and
-have not been run. `eb_jepa` is the setting of https://github.com/facebookresearch/eb_jepa
+No preset has been run; all but `cifar10_small` need GPUs. `eb_jepa` is the setting of https://github.com/facebookresearch/eb_jepa
 (`examples/image_jepa`, `sigreg.yaml`), which reports 91.02 % for a linear probe that is trained
 beside the network on CIFAR-10 (ResNet-18, 300 epochs, bfloat16; the best head of a search); lightly
 reports 64.0 % linear on ImageNet (ViT-S/16, 100 epochs; before a change of its loss).

@@ -215,14 +215,5 @@ class DeepClusterV2(SSLModel):
                 f"DeepClusterV2 needs two views at least. Received: {len(images)}. Make the batch "
                 "with `keras_ssl.views.swav(image_size)`."
             )
-        places = {}  # views by size: those of one size pass the backbone as one batch
-        for v, view in enumerate(images):
-            places.setdefault(tuple(view.shape[1:3]), []).append(v)
-        features = [
-            self.backbone(ops.concatenate([images[v] for v in same]), training=training)
-            for same in places.values()
-        ]
-        z = l2_normalize(self.projector(ops.concatenate(features), training=training))
-        order = [v for same in places.values() for v in same]  # `z` is grouped by size
-        by_view = dict(zip(order, ops.split(z, len(images))))
-        return [by_view[v] for v in range(len(images))]
+        features = ops.concatenate(heads.chain_views(images, self.backbone, training=training))
+        return ops.split(l2_normalize(self.projector(features, training=training)), len(images))
