@@ -4,8 +4,9 @@ r"""Autoencoder (Hinton and Salakhutdinov 2006, https://doi.org/10.1126/science.
     python -m recipes.autoencoder --preset=cifar10 --data_dir=path/to/tfds --out=runs/2
     python -m recipes.autoencoder --preset=imagenet --data_dir=path/to/tfds --out=runs/3
 
-No preset has been run. What a new user gets in ten epochs is in `benchmarks/RESULTS.md`, "Five
-lines": features that are no better than those of random weights.
+What to expect of `cifar10_small`: its row of `benchmarks/RESULTS.md`; the other presets have not
+been run. Ten epochs of 5,000 images are too short: features are then no better than those of random
+weights ("Five lines" there).
 
 Departures from the paper: convolutional networks on colour photographs; the paper does not train on
 these data, so the settings are ours.

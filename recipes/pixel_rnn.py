@@ -6,8 +6,9 @@ r"""PixelRNN (van den Oord, Kalchbrenner, Kavukcuoglu 2016, https://arxiv.org/ab
 
 `--set=lstm=row` takes Row LSTMs. `cifar10` is the paper's network (12 Diagonal BiLSTM layers of 128
 units, 1024 channels before the softmax), for which it reports 3.00 bits per dimension; `imagenet`
-its network for 32 pixels, 12 Row LSTM layers of 384 units (3.86). No preset has been run;
-`cifar10_small` has images of 16 pixels a side, for a CPU.
+its network for 32 pixels, 12 Row LSTM layers of 384 units (3.86). Both need GPUs and have not been
+run. What to expect of `cifar10_small`, images of 16 pixels a side for a CPU: its row of
+`benchmarks/RESULTS.md`.
 
 Departures from the paper: those of the method; epochs are ours.
 """
