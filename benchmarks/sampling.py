@@ -6,10 +6,10 @@ Methods that draw pixel by pixel have `sample(count, seed, cached)` and `complet
 seed, cached)`. With `cached`, all `--count` images are drawn. Without, each value costs a forward
 pass over whole images, and all cost the same: the last row alone is drawn, and its time multiplied
 by the height. Networks are untrained, which does not change their cost; times are medians of three
-calls after a first one, which traces.
+calls after a first one, which traces. With `--record` the rows that were measured replace theirs in
+RESULTS.md.
 """
 
-import sys
 import time
 
 import numpy as np
@@ -19,7 +19,7 @@ from benchmarks import results
 
 FLAGS = flags.FLAGS
 REPEATS = 3
-HEAD = ["method", "size", "cached, s", "pixel by pixel, s", "ratio"]
+HEAD = ["method", "size", "cached, s", "pixel by pixel, s", "ratio", "commit"]
 
 
 def row(name, size, count):
@@ -32,7 +32,8 @@ def row(name, size, count):
     model.begin_epoch(data.from_array(images))  # what starts from data does so
     fast = seconds(lambda: model.sample(count, seed=0))
     slow = size * seconds(lambda: model.complete(images, size - 1, seed=0, cached=False))
-    return [name, f"{size} px", f"{fast:.2f}", f"{slow:.1f}", f"{slow / fast:.0f}"]
+    times = [f"{fast:.2f}", f"{slow:.1f}", f"{slow / fast:.0f}"]
+    return [name, f"{size} px", *times, results.commit()]
 
 
 def seconds(draw):
@@ -47,20 +48,28 @@ def seconds(draw):
 
 def main(arguments):
     """Measure and print the table."""
-    table = [HEAD]
+    rows = []
     for name in FLAGS.methods:
         for size in map(int, FLAGS.sizes):
-            table.append(row(name, size, FLAGS.count))
-            print("  ".join(f"{cell:>18}" for cell in table[-1]), flush=True)
-    if FLAGS.record:
-        results.record(
-            "speed",
-            f"Drawing {FLAGS.count} images: cached, and by a forward pass for each value",
-            f"python -m benchmarks.sampling {' '.join(sys.argv[1:])}",
-            {},
-            table=table,
-        )
+            rows.append(row(name, size, FLAGS.count))
+            print("  ".join(f"{cell:>18}" for cell in rows[-1]), flush=True)
+            if FLAGS.record:
+                record(rows)
     return 0
+
+
+def record(rows):
+    """Put rows into the table; those of other methods and sizes stay."""
+    title = f"Drawing {FLAGS.count} images: cached, and by a forward pass for each value"
+    old = next((r["table"][1:] for r in results.records() if r["title"] == title), [])
+    kept = {tuple(cells[:2]): cells for cells in [*old, *rows]}
+    results.record(
+        "speed",
+        title,
+        "python -m benchmarks.sampling --record",
+        {},
+        table=[HEAD, *(kept[place] for place in sorted(kept))],
+    )
 
 
 if __name__ == "__main__":

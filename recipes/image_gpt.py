@@ -6,9 +6,9 @@ r"""Image GPT (Chen et al. 2020, https://proceedings.mlr.press/v119/chen20s.html
 
 `--set=objective=bert` predicts hidden pixels in the place of the next one. `imagenet` is iGPT-S at
 32 pixels (the authors train 1,000,000 steps, 100 epochs; on it they report 2.0895 nats a token on
-the test images); `cifar10` the same network on CIFAR-10, which is not in the paper. No preset
-has been run; `cifar10_small` has images of 16 pixels a side, a quarter of the tokens, and a network
-of 0.3 million weights, for a CPU.
+the test images); `cifar10` the same network on CIFAR-10, which is not in the paper. Neither has
+been run. What to expect of `cifar10_small`, images of 16 pixels a side, a quarter of the tokens,
+and a network of 0.3 million weights, for a CPU: its row of `benchmarks/RESULTS.md`.
 
 A step of iGPT-S on 8 images of 32 px takes 4 GiB with `remat` (on a CPU, Adam included).
 
