@@ -20,7 +20,7 @@ _MASK_SEED = 0  # of the patches that `reconstruct` hides
 
 @keras.saving.register_keras_serializable("keras_ssl")
 class SimMIM(SSLModel):
-    """Put a learned token in the place of most patches, and predict their pixels by a linear layer.
+    """Put a learned token in the place of most patches, and regress their pixels linearly.
 
     The image is divided into units of `mask_unit` pixels a side; numbers that come with the batch
     decide which share `mask_rate` of them is hidden. The embeddings of hidden patches are replaced
