@@ -2,10 +2,11 @@ r"""What five lines of a new user give: every method on a few thousand images, n
 
     python -m benchmarks.five_lines --data_dir=path/to/tfds [--methods=simclr,byol] [--record]
 
-5,000 images of CIFAR-10 from `--first` on, `small_conv`, batches of 256, 10 epochs: the method's
-own views, networks and optimizer. The figure is the accuracy of weighted kNN (k 200, temperature
-0.07) on the 10,000 test images, before and after training. Each method has a process of its own.
-With `--record` the rows of the methods that were run replace theirs in RESULTS.md.
+5,000 images of CIFAR-10 from `--first` on, `small_conv` (`small_vit` for methods of transformers,
+which have a table of their own), batches of 256, 10 epochs: the method's own views, networks and
+optimizer. The figure is the accuracy of weighted kNN (k 200, temperature 0.07) on the 10,000 test
+images, before and after training. Each method has a process of its own. With `--record` the rows of
+the methods that were run replace theirs in RESULTS.md.
 """
 
 import json
@@ -52,7 +53,7 @@ def gain(
     cls = find(name)
     if keeps_images(cls):
         options["num_images"] = source.size
-    network = None if brings_network(cls) else "small_vit" if cls.needs_tokens else "small_conv"
+    network = None if brings_network(cls) else network_for(cls)
     model = keras_ssl.create(name, source.image_shape, network, **options)
     if rate:
         model.short_run = dataclasses.replace(model.short_run, learning_rate=rate)
@@ -66,6 +67,11 @@ def gain(
     before = accuracy()
     model.fit(source, batch_size=batch_size, epochs=epochs, seed=seed, verbose=0)
     return before, accuracy()
+
+
+def network_for(cls):
+    """Name of the small backbone that a method takes."""
+    return "small_vit" if cls.needs_tokens else "small_conv"
 
 
 def _turn(name):
@@ -96,7 +102,7 @@ def main(arguments):
         from keras_ssl.methods.create import needed
 
         FLAGS.methods = [method.__name__ for method in METHODS if not needed(method)]
-    rows, commit = {}, results.commit()
+    commit = results.commit()
     for name in FLAGS.methods:
         own = [word for word in sys.argv[1:] if not word.startswith(("--methods", "--record"))]
         command = [sys.executable, "-m", "benchmarks.five_lines", f"--turn={name}", *own]
@@ -106,21 +112,24 @@ def main(arguments):
             continue
         before, after = json.loads(done.stdout.splitlines()[-1])
         points = f"{100 * (after - before):+.1f}"
-        rows[name] = [name, f"{before:.4f}", f"{after:.4f}", points, commit]
-        print("  ".join(f"{cell:>14}" for cell in rows[name]), flush=True)
+        row = [name, f"{before:.4f}", f"{after:.4f}", points, commit]
+        print("  ".join(f"{cell:>14}" for cell in row), flush=True)
         if FLAGS.record:
-            _record(rows)
+            _record(name, row)
     return 0
 
 
-def _record(rows):
-    """Put rows, by method, into the table of this setting; those of other methods stay."""
+def _record(name, row):
+    """Put a method's row into the table of this setting; those of other methods stay."""
+    from keras_ssl.methods.create import find
+
+    network = network_for(find(name))
     title = (
-        f"Five lines: 5,000 images of cifar10 from {FLAGS.first} on, small_conv at 32 px, batches "
+        f"Five lines: 5,000 images of cifar10 from {FLAGS.first} on, {network} at 32 px, batches "
         f"of {FLAGS.batch_size}, {FLAGS.precision}"
     )
     old = next((r["table"][1:] for r in results.records() if r["title"] == title), [])
-    rows = {row[0]: row for row in old} | rows
+    rows = {each[0]: each for each in old} | {name: row}
     words = (word for word in sys.argv[1:] if not word.startswith(("--methods", "--record")))
     results.record(
         "study",

@@ -155,6 +155,15 @@ def chain_views(views: Sequence[Any], *networks: keras.Model, training: bool = F
     return outputs
 
 
+def check_views(method: str, views: Sequence[Any], maker: str) -> None:
+    """Raise unless `views` are two or more; `maker` is the pipeline of `keras_ssl.views`."""
+    if len(views) < 2:
+        raise ValueError(
+            f"{method} needs two views at least. Received: {len(views)}. Make the batch with "
+            f"`keras_ssl.views.{maker}(image_size)`."
+        )
+
+
 def check_output(name: str, network: keras.Model, shape: Sequence[int], fix: str) -> None:
     """Raise unless `network`, the argument `name`, gives `shape` an image; `fix` is the advice."""
     if tuple(network.output_shape[1:]) != tuple(shape):

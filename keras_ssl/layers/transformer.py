@@ -187,9 +187,9 @@ class TransformerBlock(keras.layers.Layer):
 def attend(queries: Any, keys: Any, values: Any, seen: Any = None) -> Any:
     """softmax(q k^T / sqrt(d)) v of each head, with scores and softmax in float32.
 
-    `ops.dot_product_attention`, whose mask has the shape of the scores, for every image and head:
-    where it is a constant, TensorFlow's optimizer of graphs holds one of them for each layer (of
-    24 layers of 1024 places, 8 GB).
+    `ops.dot_product_attention`, but for its mask, which has the shape of the scores, for every
+    image and head, and which TensorFlow computes while it optimises a graph where it is constant: a
+    step of 24 layers on 8 images of 1024 places then took 11.6 GB in the place of 4.0.
 
     Args:
         queries: `(B, N, heads, d)`.

@@ -210,10 +210,6 @@ class DeepClusterV2(SSLModel):
 
     def _project(self, images, training):
         """Embeddings of every view, unit length; one call of the backbone for each size."""
-        if len(images) < _ASSIGNED:
-            raise ValueError(
-                f"DeepClusterV2 needs two views at least. Received: {len(images)}. Make the batch "
-                "with `keras_ssl.views.swav(image_size)`."
-            )
+        heads.check_views("DeepClusterV2", images, "swav")
         features = ops.concatenate(heads.chain_views(images, self.backbone, training=training))
         return ops.split(l2_normalize(self.projector(features, training=training)), len(images))

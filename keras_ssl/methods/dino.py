@@ -118,20 +118,14 @@ class DINO(SSLModel):
     def compute_losses(self, batch, training):
         """Cross-entropies over all pairs of views; then the centre follows the teacher."""
         images = batch["views"]
-        if len(images) < 2:
-            raise ValueError(
-                f"DINO needs two views at least. Received: {len(images)}. Make the batch with "
-                "`keras_ssl.views.dino(image_size)`."
-            )
+        heads.check_views("DINO", images, "dino")
         frozen = self.epoch < self.freeze_epochs
         # Frozen by a zero gradient, so that one graph serves all steps.
         prototypes = ops.convert_to_tensor(self.prototypes)
         prototypes = ops.where(frozen, ops.stop_gradient(prototypes), prototypes)
         student = _scores(images, self.backbone, self.projector, prototypes, training)
-        teacher = _scores(
-            images[:2], self.teacher_backbone, self.teacher_projector, self.teacher_prototypes,
-            training,
-        )  # fmt: skip
+        networks = (self.teacher_backbone, self.teacher_projector, self.teacher_prototypes)
+        teacher = _scores(images[:2], *networks, training)
         teacher = [ops.stop_gradient(t) for t in teacher]
         temperature = self._teacher_temperature()
         loss = losses.dino(student, teacher, self.center, temperature, self.temperature)

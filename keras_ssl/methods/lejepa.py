@@ -94,11 +94,7 @@ class LeJEPA(SSLModel):
     def compute_losses(self, batch, training):
         """Distance of the views from their centre, and of each view's batch from N(0, I)."""
         images = batch["views"]
-        if len(images) < 2:
-            raise ValueError(
-                f"LeJEPA needs two views at least. Received: {len(images)}. Make the batch with "
-                "`keras_ssl.views.lejepa(image_size)`."
-            )
+        heads.check_views("LeJEPA", images, "lejepa")
         z = heads.chain_views(images, self.backbone, self.projector, training=training)
         z = distribute.all_gather(ops.cast(ops.stack(z, axis=1), "float32"))
         z = ops.swapaxes(z, 0, 1)  # (V, global N, D)

@@ -93,11 +93,7 @@ class SimDINO(SSLModel):
     def compute_losses(self, batch, training):
         """Cosines of all pairs of views, and the coding rate of the large ones."""
         images = batch["views"]
-        if len(images) < 2:
-            raise ValueError(
-                f"SimDINO needs two views at least. Received: {len(images)}. Make the batch with "
-                "`keras_ssl.views.dino(image_size)`."
-            )
+        heads.check_views("SimDINO", images, "dino")
         z = _embeddings(images, self.backbone, self.projector, training)
         t = _embeddings(images[:2], self.teacher_backbone, self.teacher_projector, training)
         z, t = distribute.all_gather(z), distribute.all_gather(ops.stop_gradient(t))

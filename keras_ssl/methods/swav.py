@@ -163,11 +163,7 @@ class SwAV(SSLModel):
 
     def _project(self, images, training):
         """Embeddings of every view, unit length; one call of the backbone for each size."""
-        if len(images) < 2:
-            raise ValueError(
-                f"SwAV needs two views at least. Received: {len(images)}. Make the batch with "
-                "`keras_ssl.views.swav(image_size)`."
-            )
+        heads.check_views("SwAV", images, "swav")
         features = ops.concatenate(heads.chain_views(images, self.backbone, training=training))
         return ops.split(l2_normalize(self.projector(features, training=training)), len(images))
 
