@@ -1,8 +1,10 @@
 """Backbones: networks from images to features, with one face for every method."""
 
 from keras_ssl.backbones.adopt import adopt
+from keras_ssl.backbones.attention import attention_maps, has_attention_maps
 from keras_ssl.backbones.backbone import Backbone
 from keras_ssl.backbones.catalog import NAMES, get
+from keras_ssl.backbones.dinov2 import from_dinov2, is_dinov2
 from keras_ssl.backbones.layerwise import freeze, rate_factors
 from keras_ssl.backbones.libraries import from_library, is_trained
 from keras_ssl.backbones.resnet import resnet18, resnet34, resnet50
@@ -16,10 +18,14 @@ __all__ = [
     "NAMES",
     "Backbone",
     "adopt",
+    "attention_maps",
     "channel_towers",
     "freeze",
+    "from_dinov2",
     "from_library",
     "get",
+    "has_attention_maps",
+    "is_dinov2",
     "is_trained",
     "rate_factors",
     "resnet18",

@@ -36,6 +36,7 @@ def adopt(
     pooling: str | None = None,
     image_shape: Sequence[int] | None = None,
     name: str | None = None,
+    num_prefix_tokens: int | None = None,
 ) -> Backbone:
     """Wrap any Keras model as a `Backbone`.
 
@@ -58,6 +59,7 @@ def adopt(
         pooling: as `Backbone`.
         image_shape: (H, W, C); needed where the model leaves its size open.
         name: name of the backbone; None takes the model's.
+        num_prefix_tokens: as `Backbone`.
 
     Returns:
         A `Backbone`.
@@ -67,7 +69,8 @@ def adopt(
             or has no output that can be used as features.
     """
     if isinstance(model, Backbone):
-        if preprocessing != "auto" or not (pooling is image_shape is name is None):
+        others = (pooling, image_shape, name, num_prefix_tokens)
+        if preprocessing != "auto" or any(other is not None for other in others):
             raise ValueError(
                 f"`model` is a Backbone already ('{model.name}') and takes no further arguments. "
                 "Leave them out, or adopt `model.network`."
@@ -87,6 +90,7 @@ def adopt(
         preprocessing=_preprocessing(preprocessing, model, shape[-1]),
         pooling=pooling,
         name=name or model.name,
+        num_prefix_tokens=num_prefix_tokens,
     )
 
 

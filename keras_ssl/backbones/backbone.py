@@ -8,6 +8,7 @@ from keras import ops
 
 from keras_ssl.backbones.functional import to_functional
 from keras_ssl.backbones.tokens import token_grid, token_prefix
+from keras_ssl.layers.dropout import DropPath, dropout_noise, noise_of
 from keras_ssl.ops import to_unit_range
 
 POOLINGS = ("avg", "cls", None)
@@ -35,6 +36,8 @@ class Backbone(keras.Model):
             None, which chooses: the mean of a map, the class token of tokens that have one, vectors
             as they are.
         name: name of the model; None takes the network's.
+        num_prefix_tokens: number of tokens before those of the grid; None finds out, if it is 1, 5
+            or 0.
         **kwargs: as `keras.Model`.
 
     Raises:
@@ -48,6 +51,7 @@ class Backbone(keras.Model):
         preprocessing: keras.Layer | None = None,
         pooling: str | None = None,
         name: str | None = None,
+        num_prefix_tokens: int | None = None,
         **kwargs: Any,
     ):
         # No autocast: uint8 images must reach `to_unit_range` as they are, and normalisation is in
@@ -58,18 +62,26 @@ class Backbone(keras.Model):
         self.image_shape = _image_shape(network, image_shape)
         shape = network.compute_output_shape((None, *self.image_shape))
         self.kind = _kind(shape, self.image_shape)
-        prefix = token_prefix(shape[1], self.image_shape) if self.kind == "tokens" else 0
+        tokens = self.kind == "tokens"
+        prefix = token_prefix(shape[1], self.image_shape, num_prefix_tokens) if tokens else 0
         self.num_prefix_tokens = prefix
         self.pooling = _resolve_pooling(pooling, self.kind, prefix)
         self.feature_dim = int(shape[-1])
         if preprocessing is not None and not preprocessing.built:
             preprocessing.build((None, *self.image_shape))
+        layers = network._flatten_layers()
+        self._drops_paths = any(isinstance(layer, DropPath) for layer in layers)
         self.built = True  # the network is; Keras would build it again with the first images
 
     @property
     def input_shape(self) -> tuple:
         """(None, H, W, C)."""
         return (None, *self.image_shape)
+
+    @property
+    def takes_any_size(self) -> bool:
+        """Whether the network leaves height and width open, as multi-crop needs it."""
+        return None in self.network.input_shape[1:3]
 
     def call(self, images: Any, training: bool | None = None) -> Any:
         """Features `(B, feature_dim)` of images `(B, H, W, C)`, uint8 or float in [0, 1]."""
@@ -122,6 +134,7 @@ class Backbone(keras.Model):
             "image_shape": list(self.image_shape),
             "preprocessing": serialize(self.preprocessing),
             "pooling": self.pooling,
+            "num_prefix_tokens": self.num_prefix_tokens if self.kind == "tokens" else None,
         }
 
     @classmethod
@@ -148,7 +161,10 @@ class Backbone(keras.Model):
         x = to_unit_range(images)
         if self.preprocessing is not None:
             x = self.preprocessing(x)
-        return self.network(x, training=training)
+        if not (training and self._drops_paths):
+            return self.network(x, training=training)
+        with dropout_noise(noise_of(images)):
+            return self.network(x, training=training)
 
     def token_grid(self) -> tuple[int, int]:
         """(h, w) of the patch tokens of an image of `image_shape`."""

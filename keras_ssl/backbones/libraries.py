@@ -55,7 +55,7 @@ def from_library(spec: str, input_shape: Sequence[int] | None = None) -> Backbon
             return _from_preset(module, name, arguments, input_shape)
         if library == "keras_applications":
             settings = {"include_top": False, "weights": None, "input_shape": shape, **arguments}
-            return adopt(maker(**settings))
+            return adopt(maker(**settings), image_shape=shape)
         return adopt(maker(**_fitting(maker, shape) | arguments), image_shape=input_shape)
     except ImportError:
         raise

@@ -14,11 +14,12 @@ class TokenParts(NamedTuple):
     Attributes:
         patches: images in [0, 1] `(B, H, W, C)` -> map of patches `(B, h, w, D)`, without
             positions; the backbone's preprocessing comes first.
-        positions: map -> tokens `(B, 1 + h w, D)`: class token, then the patches row by row, with
-            their positions.
+        positions: map -> tokens `(B, prefix + h w, D)`: class token and registers, then the patches
+            row by row, with their positions.
         blocks: tokens, in any number -> tokens, the final norm included.
         grid: (h, w).
         width: D.
+        prefix: number of tokens before the patches.
     """
 
     patches: Callable[[Any], Any]
@@ -26,6 +27,7 @@ class TokenParts(NamedTuple):
     blocks: keras.Model
     grid: tuple[int, int]
     width: int
+    prefix: int
 
 
 def token_parts(backbone: Backbone) -> TokenParts:
@@ -40,7 +42,8 @@ def token_parts(backbone: Backbone) -> TokenParts:
             "`backbone` must be a vision transformer of keras_ssl, as methods that hide patches "
             f"need its parts. Received: '{backbone.name}', a network that gives "
             f"{'tokens' if backbone.kind == 'tokens' else 'a ' + backbone.kind}. Use `small_vit`, "
-            "`vit_tiny`, `vit_small`, `vit_base` or `backbones.vit`."
+            "`vit_tiny`, `vit_small`, `vit_base` or `backbones.vit`; for DINOv2 of KerasHub "
+            "`backbones.from_dinov2`."
         )
     network = backbone.network
     patches, positions = network.get_layer("patches"), network.get_layer("tokens")
@@ -50,4 +53,5 @@ def token_parts(backbone: Backbone) -> TokenParts:
         return patches(ready)
 
     blocks = keras.Model(positions.output, network.output, name=f"{backbone.name}_blocks")
-    return TokenParts(embedded, positions, blocks, positions.grid, backbone.feature_dim)
+    sizes = (positions.grid, backbone.feature_dim, backbone.num_prefix_tokens)
+    return TokenParts(embedded, positions, blocks, *sizes)

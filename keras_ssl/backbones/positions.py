@@ -14,15 +14,18 @@ POSITIONS = ("learned", "sincos")
 
 @keras.saving.register_keras_serializable("keras_ssl")
 class ClassTokenAndPositions(keras.layers.Layer):
-    """From a map of patches to a sequence: class token, then the rows, plus positions.
+    """From a map of patches to a sequence: class token, registers, then the rows, plus positions.
 
     A map of another size gets positions resized bicubically; the class token keeps its own.
+    Registers (Darcet et al. 2023, https://arxiv.org/abs/2309.16588) are learned tokens without a
+    position, where the network may keep what belongs to no place.
 
     Args:
         grid: (h, w) that there are positions for.
         positions: `"learned"`, or `"sincos"`: those of `sincos_positions`, 0 for the class token,
             not trained.
         stddev: standard deviation of the class token's initial values.
+        registers: number of register tokens; they start with standard deviation 1e-6, as DINOv2's.
         **kwargs: as `keras.layers.Layer`.
     """
 
@@ -31,10 +34,12 @@ class ClassTokenAndPositions(keras.layers.Layer):
         grid: Sequence[int],
         positions: str = "learned",
         stddev: float = 0.02,
+        registers: int = 0,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.grid, self.kind, self.stddev = tuple(grid), positions, stddev
+        self.num_registers = registers
 
     def build(self, input_shape: Sequence[int | None]) -> None:
         """Make the class token and the positions."""
@@ -44,15 +49,24 @@ class ClassTokenAndPositions(keras.layers.Layer):
         shape, learned = (1, 1 + rows * columns, width), self.kind == "learned"
         start = keras.initializers.RandomNormal(stddev=0.02) if learned else self._fixed
         self.positions = self.add_weight(shape, start, trainable=learned, name="positions")
+        if self.num_registers:
+            start = keras.initializers.RandomNormal(stddev=1e-6)
+            self.registers = self.add_weight(
+                (1, self.num_registers, width), start, name="registers"
+            )
 
     def call(self, patches: Any) -> Any:
-        """Tokens `(B, 1 + h w, D)` of a map `(B, h, w, D)`."""
+        """Tokens `(B, 1 + registers + h w, D)` of a map `(B, h, w, D)`."""
         width = patches.shape[-1]
-        token = self.class_token + self.positions[:, :1]
-        token = ops.broadcast_to(token, (ops.shape(patches)[0], 1, width))
+        first = self._prefix()
+        first = ops.broadcast_to(first, (ops.shape(patches)[0], first.shape[1], width))
         patches = patches + self._patch_positions(tuple(patches.shape[1:3]))
         patches = ops.reshape(patches, (ops.shape(patches)[0], -1, width))
-        return ops.concatenate([token, patches], axis=1)
+        return ops.concatenate([first, patches], axis=1)
+
+    def _prefix(self) -> Any:
+        token = self.class_token + self.positions[:, :1]
+        return ops.concatenate([token, self.registers], axis=1) if self.num_registers else token
 
     # An initializer: the table is a constant of the class token (zeros) and the waves.
     def _fixed(self, shape: Sequence[int], dtype: Any = None) -> Any:
@@ -71,31 +85,33 @@ class ClassTokenAndPositions(keras.layers.Layer):
         return ops.cast(resized, positions.dtype)
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple:
-        """(B, 1 + h w, D)."""
+        """(B, 1 + registers + h w, D)."""
         batch, rows, columns, width = input_shape
         known = rows is not None and columns is not None
-        return (batch, 1 + rows * columns if known else None, width)
+        return (batch, 1 + self.num_registers + rows * columns if known else None, width)
 
     def get_config(self) -> dict:
         """The constructor's arguments."""
         own = {"grid": list(self.grid), "positions": self.kind, "stddev": self.stddev}
-        return {**super().get_config(), **own}
+        return {**super().get_config(), **own, "registers": self.num_registers}
 
     def core_layer(self) -> keras.Layer:
         """The same computation for a map of the size of `grid`, in Keras' own layers.
 
-        A zero token is put first; then the product with ones leaves every token as it is and the
-        bias, one for each place, adds class token and positions.
+        Zero tokens are put first; then the product with ones leaves every token as it is and the
+        bias, one for each place, adds class token, registers and positions.
         """
         rows, columns = self.grid
-        width, tokens = self.positions.shape[-1], 1 + rows * columns
+        width, first = self.positions.shape[-1], 1 + self.num_registers
         return keras.Sequential(
             [
                 keras.layers.Reshape((-1, width), name="rows", dtype=self.dtype_policy),
-                keras.layers.ZeroPadding1D((1, 0), name="place_of_class", dtype=self.dtype_policy),
+                keras.layers.ZeroPadding1D(
+                    (first, 0), name="place_of_class", dtype=self.dtype_policy
+                ),
                 keras.layers.EinsumDense(
                     "btd,d->btd",
-                    output_shape=(tokens, width),
+                    output_shape=(first + rows * columns, width),
                     bias_axes="td",
                     dtype=self.dtype_policy,
                     name="positions",
@@ -106,10 +122,8 @@ class ClassTokenAndPositions(keras.layers.Layer):
 
     def core_weights(self) -> list:
         """Weights of `core_layer` that equal this layer's."""
-        token, positions = (
-            ops.convert_to_numpy(self.class_token),
-            ops.convert_to_numpy(self.positions),
+        first, patches = (
+            ops.convert_to_numpy(x)[0] for x in (self._prefix(), self.positions[:, 1:])
         )
-        bias = positions[0].copy()
-        bias[0] += token[0, 0]
-        return [ops.convert_to_numpy(ops.ones((bias.shape[-1],))), bias]
+        bias = np.concatenate([first, patches])
+        return [np.ones(bias.shape[-1], bias.dtype), bias]

@@ -164,8 +164,11 @@ def _of_node(model: keras.Model, node: Any, tensor: Any, size: tuple, shape: tup
 
 def _cut_off(backbone: Backbone, cut: _Cut) -> Backbone:
     images = keras.Input(backbone.network.inputs[0].shape[1:], name="images")
+    whole = backbone.network.compute_output_shape(backbone.input_shape)
+    same = backbone.kind == "tokens" and cut.shape[0] == whole[1]  # tokens, class token included
     return adopt(
         keras.Model(images, cut.graft(images), name=f"{backbone.name}_{cut.name}"),
         preprocessing=backbone.preprocessing or "unit",
         image_shape=backbone.image_shape,
+        num_prefix_tokens=backbone.num_prefix_tokens if same and len(cut.shape) == 2 else None,
     )

@@ -18,13 +18,20 @@ def token_grid(num_patches: int, image_shape: Sequence[int]) -> tuple[int, int] 
     return (rows, columns) if abs(rows * width - columns * height) < max(height, width) else None
 
 
-def token_prefix(num_tokens: int | None, image_shape: Sequence[int]) -> int:
+def token_prefix(
+    num_tokens: int | None, image_shape: Sequence[int], known: int | None = None
+) -> int:
     """Number of tokens before those of the grid: 1, 5 or 0, whichever leaves a grid, in this order.
+
+    Args:
+        num_tokens: of the network.
+        image_shape: (H, W, ...).
+        known: the number, where it is known; then it is checked alone.
 
     Raises:
         ValueError: if none does.
     """
-    for prefix in _PREFIXES:
+    for prefix in _PREFIXES if known is None else (known,):
         if num_tokens is not None and token_grid(num_tokens - prefix, image_shape):
             return prefix
     raise ValueError(

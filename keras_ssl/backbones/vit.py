@@ -4,11 +4,15 @@ Dosovitskiy et al. 2021, https://arxiv.org/abs/2010.11929; sizes of Touvron et a
 https://arxiv.org/abs/2012.12877, table 1. Pre-norm blocks, a class token, learned positions, a
 final norm; no dropout. Kernels, class token and positions start as normal numbers of standard
 deviation 0.02. Departures from DeiT's code: the kernel of the patches starts
-like the others; no stochastic depth.
+like the others; no stochastic depth unless it is asked for.
 
 The networks of MoCo v3 (Chen, Xie, He 2021, https://arxiv.org/abs/2104.02057) start otherwise:
 
     vit_small(heads=12, positions="sincos", initializer="glorot_uniform", frozen_patches=True)
+
+Those of DINOv2 (Oquab et al. 2023, https://arxiv.org/abs/2304.07193), as far as their sizes go:
+
+    vit_base(patch_size=14, registers=4, drop_path=0.3, layer_scale=1e-5)
 
 Parameters at 224 pixels and patch 16, without a classifier: vit_tiny 5,524,416,
 vit_small 21,665,664, vit_base 85,798,656.
@@ -21,6 +25,8 @@ import keras
 
 from keras_ssl.backbones.backbone import Backbone, check_image_shape, normalization
 from keras_ssl.backbones.positions import POSITIONS, ClassTokenAndPositions
+from keras_ssl.layers.dropout import DropPath
+from keras_ssl.layers.layer_scale import LayerScale
 
 INITIALIZERS = ("truncated_normal", "glorot_uniform")
 
@@ -35,6 +41,9 @@ def vit(
     positions: str = "learned",
     initializer: str = "truncated_normal",
     frozen_patches: bool = False,
+    registers: int = 0,
+    drop_path: float = 0.0,
+    layer_scale: float | None = None,
     pooling: str = "cls",
     mean: float | Sequence[float] | None = 0.5,
     std: float | Sequence[float] | None = 0.25,
@@ -55,6 +64,14 @@ def vit(
             as a vector; the class token then starts with standard deviation 1e-6.
         frozen_patches: whether the patch projection keeps its random initial values, which
             stabilises training (MoCo v3, section 4): no gradient, no weight decay.
+        registers: number of learned tokens beside the class token (Darcet et al. 2023,
+            https://arxiv.org/abs/2309.16588), which attract what belongs to no place; the feature
+            map leaves them out.
+        drop_path: stochastic depth (`keras_ssl.layers.dropout.DropPath`), in [0, 1): its rate goes
+            from 0 in the first block to this in the last; not in teachers, nor where a method
+            hides patches. Pixels decide which branches an image skips.
+        layer_scale: initial value of a learned factor for each channel of both branches of a block
+            (Touvron et al. 2021, https://arxiv.org/abs/2103.17239); None for no such factor.
         pooling: `"cls"` (class token) or `"avg"` (mean of the patches).
         mean: subtracted from images in [0, 1], one number or one a channel. The default brings
             images to about mean 0 and standard deviation 1, as no batch normalisation does it here;
@@ -71,6 +88,7 @@ def vit(
     height, image_width, channels = check_image_shape(input_shape)
     patch_size = _check_patch_size(patch_size, height, image_width)
     _check_start(width, depth, heads, positions, initializer)
+    _check_extras(registers, drop_path, layer_scale)
     inputs = keras.Input((None, None, channels), name="images")
     x = keras.layers.Conv2D(
         width,
@@ -82,9 +100,10 @@ def vit(
     )(inputs)
     grid = (height // patch_size, image_width // patch_size)
     stddev = 1e-6 if initializer == "glorot_uniform" else 0.02  # of the class token: MoCo v3's code
-    x = ClassTokenAndPositions(grid, positions, stddev, name="tokens")(x)
-    for i in range(1, depth + 1):
-        x = block(x, width, heads, initializer, f"block{i}")
+    x = ClassTokenAndPositions(grid, positions, stddev, registers, name="tokens")(x)
+    for i in range(depth):
+        own = (drop_path * i / max(1, depth - 1), 2 * i, layer_scale)
+        x = block(x, width, heads, initializer, f"block{i + 1}", *own)
     x = keras.layers.LayerNormalization(epsilon=1e-6, name="norm")(x)
     return Backbone(
         keras.Model(inputs, x, name=f"{name}_network"),
@@ -92,6 +111,7 @@ def vit(
         preprocessing=normalization(mean, std, channels),
         pooling=pooling,
         name=name,
+        num_prefix_tokens=1 + registers,
     )
 
 
@@ -149,9 +169,37 @@ def vit_base(
     return vit(768, 12, heads, input_shape, patch_size, name=name, **options)
 
 
-def block(x: Any, width: int, heads: int, initializer: str, name: str) -> Any:
-    """A block of a transformer on symbolic tokens `(B, T, width)`; names begin with `name`."""
+def block(
+    x: Any,
+    width: int,
+    heads: int,
+    initializer: str,
+    name: str,
+    drop_path: float = 0.0,
+    salt: int = 0,
+    layer_scale: float | None = None,
+) -> Any:
+    """A block of a transformer on symbolic tokens `(B, T, width)`; names begin with `name`.
+
+    Args:
+        x: the tokens.
+        width: numbers of a token.
+        heads: heads of the attention.
+        initializer: of kernels, as `vit`.
+        name: of the block.
+        drop_path: probability that an image skips a branch, in training.
+        salt: of the attention's `DropPath`; the perceptron's has the next.
+        layer_scale: as `vit`.
+    """
     layers = keras.layers
+
+    def branch(y: Any, place: int) -> Any:
+        if layer_scale is not None:
+            y = LayerScale(layer_scale, name=f"{name}_scale{place}")(y)
+        if drop_path:
+            y = DropPath(drop_path, salt + place - 1, name=f"{name}_drop_path{place}")(y)
+        return y
+
     # Pre-norm: x + attention(norm(x)), then x + mlp(norm(x)); epsilon as in DeiT.
     y = layers.LayerNormalization(epsilon=1e-6, name=f"{name}_norm1")(x)
     y = layers.MultiHeadAttention(
@@ -160,7 +208,7 @@ def block(x: Any, width: int, heads: int, initializer: str, name: str) -> Any:
         kernel_initializer=_kernel(initializer, width, width),
         name=f"{name}_attention",
     )(y, y)
-    x = layers.Add(name=f"{name}_add1")([x, y])
+    x = layers.Add(name=f"{name}_add1")([x, branch(y, 1)])
     y = layers.LayerNormalization(epsilon=1e-6, name=f"{name}_norm2")(x)
     wide = 4 * width
     kernel = _kernel(initializer, width, wide)
@@ -168,7 +216,7 @@ def block(x: Any, width: int, heads: int, initializer: str, name: str) -> Any:
     y = layers.Activation("gelu", name=f"{name}_gelu")(y)  # exact, not the tanh approximation
     kernel = _kernel(initializer, wide, width)
     y = layers.Dense(width, kernel_initializer=kernel, name=f"{name}_mlp2")(y)
-    return layers.Add(name=f"{name}_add2")([x, y])
+    return layers.Add(name=f"{name}_add2")([x, branch(y, 2)])
 
 
 def _check_patch_size(patch_size: int | None, height: int, width: int) -> int:
@@ -193,6 +241,17 @@ def _check_start(width: int, depth: int, heads: int, positions: str, initializer
         raise ValueError(
             f"`positions` must be one of {POSITIONS} and `initializer` one of {INITIALIZERS}. "
             f"Received: positions={positions!r}, initializer={initializer!r}."
+        )
+
+
+def _check_extras(registers: int, drop_path: float, layer_scale: float | None) -> None:
+    if registers < 0:
+        raise ValueError(f"`registers` must be 0 or more. Received: registers={registers}.")
+    if not 0 <= drop_path < 1:
+        raise ValueError(f"`drop_path` must be in [0, 1). Received: drop_path={drop_path}.")
+    if layer_scale is not None and not layer_scale > 0:
+        raise ValueError(
+            f"`layer_scale` must be > 0, or None for none. Received: layer_scale={layer_scale}."
         )
 
 

@@ -12,7 +12,16 @@ from keras_ssl.engine.fit import Trainer
 from keras_ssl.ops import draws
 
 _CLOCK = ("total_steps", "steps_per_epoch", "batches_seen", "run_seed")
-_OPTIONAL = ("begin_epoch", "embed", "reconstruct", "sample", "log_prob", "interpolate")
+_OPTIONAL = (
+    "begin_epoch",
+    "embed",
+    "assign",
+    "reconstruct",
+    "mask",
+    "sample",
+    "log_prob",
+    "interpolate",
+)
 
 
 class SSLModel(Trainer, keras.Model):
@@ -159,13 +168,29 @@ class SSLModel(Trainer, keras.Model):
         """
         return ops.cast(self.backbone(images, training=False), "float32")
 
+    def feature_map(self, images):
+        """Frozen features of each place, float32 `(batch, h, w, features)`: patch tokens of a ViT.
+
+        Raises:
+            ValueError: if the backbone gives vectors and so has no map.
+        """
+        return ops.cast(self.backbone.feature_map(images, training=False), "float32")
+
     def embed(self, images):
         """Outputs of the projection head in inference mode, float32 `(batch, width)`."""
         raise self._lacks("embed", "projections")
 
+    def assign(self, images):
+        """The cluster or prototype of each image, integers `(batch,)`, in inference mode."""
+        raise self._lacks("assign", "clusters")
+
     def reconstruct(self, images):
         """Reconstructions of images, float32 in [0, 1] of the images' shape."""
         raise self._lacks("reconstruct", "reconstructions")
+
+    def mask(self, images):
+        """Images as `reconstruct` sees them, what it does not see in grey; float32 in [0, 1]."""
+        raise self._lacks("mask", "masks")
 
     def sample(self, count, seed=0):
         """`count` images drawn from the model, float32 in [0, 1]; a function of `seed`."""
@@ -199,7 +224,8 @@ class SSLModel(Trainer, keras.Model):
         Override it where a method has the hook only for some of its arguments.
 
         Args:
-            hook: "begin_epoch", "embed", "reconstruct", "sample", "log_prob" or "interpolate".
+            hook: "begin_epoch", "embed", "assign", "reconstruct", "mask", "sample", "log_prob" or
+                "interpolate".
 
         Raises:
             ValueError: if there is no such hook.

@@ -2,13 +2,15 @@
 
 import keras
 
+from keras_ssl.layers.dropout import DropPath
+
 
 def make_teacher(student: keras.Model, name: str | None = None) -> keras.Model:
     """A copy of `student` with equal weights and variables that are not trainable.
 
     The variables are frozen, not the layers: `teacher.trainable = False` would put batch
     normalisation into inference mode, but the teachers of BYOL and MoCo normalise by the statistics
-    of their own batch (the authors' code).
+    of their own batch (the authors' code). Stochastic depth is left out, as in DINO's.
 
     Args:
         student: a built model that can be made again from its config.
@@ -20,6 +22,9 @@ def make_teacher(student: keras.Model, name: str | None = None) -> keras.Model:
     teacher = type(student).from_config(student.get_config())
     teacher.name = name or f"teacher_{student.name}"
     teacher.set_weights(student.get_weights())
+    for layer in teacher._flatten_layers():
+        if isinstance(layer, DropPath):
+            layer.rate = 0.0
     for variable in teacher.trainable_variables:
         variable.trainable = False
     return teacher

@@ -140,9 +140,17 @@ class Auxiliary(SSLModel):
         """The method's projections, if it has them; so for the hooks below."""
         return self.method.embed(images)
 
+    def assign(self, images):
+        """The method's clusters."""
+        return self.method.assign(images)
+
     def reconstruct(self, images):
         """The method's reconstructions."""
         return self.method.reconstruct(images)
+
+    def mask(self, images):
+        """What the method's reconstructions see."""
+        return self.method.mask(images)
 
     def sample(self, count, seed=0):
         """Images drawn from the method."""

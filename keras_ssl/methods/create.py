@@ -66,6 +66,8 @@ def create(name, input_shape=(224, 224, 3), backbone=None, **options):
         )
     if "backbone" in arguments(method):
         network = backbones.get(backbone or default_backbone(method), input_shape)
+        if method.needs_tokens and backbones.is_dinov2(network):
+            network = backbones.from_dinov2(network)  # whose parts the method can use
         return _construct(method, network, options)
     if "method" in arguments(method) and "input_shape" not in arguments(method):
         return _of_another(method, input_shape, backbone, options)

@@ -127,6 +127,10 @@ class DeepCluster(SSLModel):
             "cluster_entropy": ops.convert_to_tensor(self.cluster_entropy),
         }
 
+    def assign(self, images):
+        """The cluster that the top layer finds most likely, which the epoch's k-means has named."""
+        return ops.argmax(heads.chain(images, self.backbone, self.top_layer), axis=-1)
+
     def default_views(self, image_size):
         """Crop and flip (section 3.4); below 64 px InstDisc's crop, colours and grey."""
         return views.instdisc(image_size) if is_small(image_size) else views.supervised(image_size)

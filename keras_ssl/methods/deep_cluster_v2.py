@@ -172,9 +172,17 @@ class DeepClusterV2(SSLModel):
         """Unit-length projections in inference mode: what the prototypes are compared with."""
         return l2_normalize(heads.chain(images, self.backbone, self.projector))
 
+    def assign(self, images):
+        """The nearest prototype of the first head."""
+        scores = ops.matmul(self.embed(images), ops.transpose(self.prototypes[0]))
+        return ops.argmax(scores, axis=-1)
+
     def default_views(self, image_size):
-        """Multi-crop: two large and six small views (section 3.3); two of one size below 64 px."""
-        return views.swav(image_size)
+        """Multi-crop: two large and six small views (section 3.3).
+
+        Two of one size below 64 px, and for networks that take one size alone.
+        """
+        return views.swav(image_size, None if self.backbone.takes_any_size else (2, 0))
 
     def paper_optimizer(self, total_steps, batch_size):
         """LARC on SGD with momentum 0.9 and L2 1e-6, cosine to a thousandth of the rate.

@@ -153,9 +153,18 @@ class DINO(SSLModel):
         """The student's bottleneck, of unit length, in inference mode."""
         return l2_normalize(heads.chain(images, self.backbone, self.projector))
 
+    def assign(self, images):
+        """The student's prototype of greatest cosine."""
+        scores = ops.matmul(self.embed(images), ops.transpose(l2_normalize(self.prototypes)))
+        return ops.argmax(scores, axis=-1)
+
     def default_views(self, image_size):
-        """Multi-crop: two large and eight small views; two of one size below 64 px."""
-        return views.dino(image_size, transformer=self._is_transformer())
+        """Multi-crop: two large and eight small views.
+
+        Two of one size below 64 px, and for networks that take one size alone.
+        """
+        crops = None if self.backbone.takes_any_size else (2, 0)
+        return views.dino(image_size, crops, transformer=self._is_transformer())
 
     def paper_optimizer(self, total_steps, batch_size):
         """Warm-up of 10 epochs (a tenth of the run at most), then cosine; clipped at 3 a variable.

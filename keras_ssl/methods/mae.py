@@ -84,7 +84,8 @@ class MAE(SSLModel):
         pixels = self.patch_size**2 * self.image_shape[2]
         if decoder is None:
             size = (96, 2, 3) if is_small(self.image_shape) else (512, 8, 16)
-            decoder = mae_decoder(self._parts.grid, self._parts.width, self.visible, pixels, *size)
+            own = (self._parts.grid, self._parts.width, self.visible, pixels)
+            decoder = mae_decoder(*own, *size, prefix=self._parts.prefix)
         self.decoder = decoder
         if tuple(self.decoder.output_shape[1:]) != (self.length, pixels):
             raise ValueError(
@@ -109,17 +110,19 @@ class MAE(SSLModel):
     def reconstruct(self, images):
         """Images with the hidden patches as they are decoded, float32 in [0, 1]."""
         images = to_unit_range(images)
-        noise = keras.random.uniform((1, self.length), seed=_MASK_SEED, dtype="float32")
-        noise = ops.broadcast_to(noise, (ops.shape(images)[0], self.length))
-        order = masking.random_order(noise)
+        order = self._shown_order(images)
         predicted = self._predict(images, order, training=False)
         patches = masking.patchify(images, self.patch_size)
         if self.normalize_pixels:
             mean, deviation = _moments(patches)
             predicted = predicted * deviation + mean
-        hidden = masking.hidden_places(order, self.visible)[:, :, None]
-        patches = hidden * ops.clip(predicted, 0.0, 1.0) + (1 - hidden) * patches
-        return masking.unpatchify(patches, self._parts.grid, self.patch_size)
+        return self._filled(patches, order, ops.clip(predicted, 0.0, 1.0))
+
+    def mask(self, images):
+        """Images with the patches that `reconstruct` hides in grey."""
+        images = to_unit_range(images)
+        patches = masking.patchify(images, self.patch_size)
+        return self._filled(patches, self._shown_order(images), 0.5)
 
     def default_views(self, image_size):
         """A crop of 20-100 % of the area, bicubic, mirrored or not; and the noise."""
@@ -136,16 +139,28 @@ class MAE(SSLModel):
         schedule = optimizers.WarmupCosine(1.5e-4 * batch_size / 256, total_steps, warmup)
         return optimizers.AdamW(schedule, weight_decay=0.05, beta_2=0.95, epsilon=1e-8)
 
+    def _shown_order(self, images):
+        """The order of the patches in pictures, the same for each image."""
+        noise = keras.random.uniform((1, self.length), seed=_MASK_SEED, dtype="float32")
+        return masking.random_order(ops.broadcast_to(noise, (ops.shape(images)[0], self.length)))
+
+    def _filled(self, patches, order, values):
+        """Images whose hidden patches have other values."""
+        hidden = masking.hidden_places(order, self.visible)[:, :, None]
+        patches = hidden * values + (1 - hidden) * patches
+        return masking.unpatchify(patches, self._parts.grid, self.patch_size)
+
     def _predict(self, images, order, training):
         """Pixels of each patch, float32 `(B, L, patch^2 C)`."""
         tokens = self._parts.positions(self._parts.patches(images))
-        patches = masking.first_places(tokens[:, 1:], order, self.visible)
-        seen = ops.concatenate([tokens[:, :1], patches], axis=1)
+        prefix = self._parts.prefix
+        patches = masking.first_places(tokens[:, prefix:], order, self.visible)
+        seen = ops.concatenate([tokens[:, :prefix], patches], axis=1)
         encoded = self._parts.blocks(seen, training=training)
         return ops.cast(self.decoder([encoded, order], training=training), "float32")
 
 
-def mae_decoder(grid, width, visible, pixels, decoder_width, depth, heads):
+def mae_decoder(grid, width, visible, pixels, decoder_width, depth, heads, prefix=1):
     """The decoder of MAE, (tokens `(B, 1 + visible, width)`, order `(B, L)`) -> `(B, L, pixels)`.
 
     Args:
@@ -156,20 +171,21 @@ def mae_decoder(grid, width, visible, pixels, decoder_width, depth, heads):
         decoder_width: of its own tokens.
         depth: number of blocks.
         heads: of their attention.
+        prefix: number of tokens before the patches; more than the class token with registers.
     """
     length = math.prod(grid)
-    tokens = keras.Input((1 + visible, width), name="tokens")
+    tokens = keras.Input((prefix + visible, width), name="tokens")
     order = keras.Input((length,), dtype="int32", name="order")
     start = {"kernel_initializer": "glorot_uniform"}
     x = keras.layers.Dense(decoder_width, name="embedding", **start)(tokens)
-    first = x[:, :1]
-    x = MaskTokens(grid, name="mask_tokens")(x[:, 1:], order)
+    first = x[:, :prefix]
+    x = MaskTokens(grid, name="mask_tokens")(x[:, prefix:], order)
     x = keras.layers.Concatenate(axis=1, name="sequence")([first, x])
     for i in range(1, depth + 1):
         x = block(x, decoder_width, heads, "glorot_uniform", f"block{i}")
     x = keras.layers.LayerNormalization(epsilon=1e-6, name="norm")(x)
     # In float32: it is compared with pixels.
-    x = keras.layers.Dense(pixels, dtype="float32", name="pixels", **start)(x[:, 1:])
+    x = keras.layers.Dense(pixels, dtype="float32", name="pixels", **start)(x[:, prefix:])
     return keras.Model([tokens, order], x, name="decoder")
 
 

@@ -116,8 +116,12 @@ class SimDINO(SSLModel):
         return l2_normalize(heads.chain(images, self.backbone, self.projector))
 
     def default_views(self, image_size):
-        """Multi-crop: two large and ten small views; two of one size below 64 px."""
-        crops = None if is_small(image_size) else (2, 10)
+        """Multi-crop: two large and ten small views.
+
+        Two of one size below 64 px, and for networks that take one size alone.
+        """
+        one_size = is_small(image_size) or not self.backbone.takes_any_size
+        crops = (2, 0) if one_size else (2, 10)
         return views.dino(image_size, crops, transformer=self.backbone.kind == "tokens")
 
     def paper_optimizer(self, total_steps, batch_size):

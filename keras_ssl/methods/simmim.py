@@ -104,17 +104,18 @@ class SimMIM(SSLModel):
     def reconstruct(self, images):
         """Images with the hidden units as they are predicted, float32 in [0, 1]."""
         images = to_unit_range(images)
-        noise = keras.random.uniform((1, self._units(self.image_shape)), seed=_MASK_SEED)
-        noise = ops.broadcast_to(noise, (ops.shape(images)[0], noise.shape[1]))
-        hidden = self._hidden_patches(noise)
+        hidden = self._shown(images)
         predicted = self._predict(images, hidden, training=False)
         # What the preprocessing did to the pixels is linear, the same everywhere.
         low, high = (self._normalized(ops.full((1, *self.image_shape), x)) for x in (0.0, 1.0))
         low, high = (masking.patchify(x, self.patch_size) for x in (low, high))
         predicted = ops.clip((predicted - low) / (high - low), 0.0, 1.0)
-        patches, hidden = masking.patchify(images, self.patch_size), hidden[:, :, None]
-        patches = hidden * predicted + (1 - hidden) * patches
-        return masking.unpatchify(patches, self._parts.grid, self.patch_size)
+        return self._filled(images, hidden, predicted)
+
+    def mask(self, images):
+        """Images with the units that `reconstruct` hides in grey."""
+        images = to_unit_range(images)
+        return self._filled(images, self._shown(images), 0.5)
 
     def default_views(self, image_size):
         """A crop of 67-100 % of the area, mirrored or not; and the noise."""
@@ -135,6 +136,17 @@ class SimMIM(SSLModel):
     def _units(self, image_size):
         return (image_size[0] // self.mask_unit) * (image_size[1] // self.mask_unit)
 
+    def _shown(self, images):
+        """The hidden patches of pictures, the same for each image."""
+        noise = keras.random.uniform((1, self._units(self.image_shape)), seed=_MASK_SEED)
+        return self._hidden_patches(ops.broadcast_to(noise, (ops.shape(images)[0], noise.shape[1])))
+
+    def _filled(self, images, hidden, values):
+        """Images whose hidden patches have other values."""
+        patches, hidden = masking.patchify(images, self.patch_size), hidden[:, :, None]
+        patches = hidden * values + (1 - hidden) * patches
+        return masking.unpatchify(patches, self._parts.grid, self.patch_size)
+
     def _hidden_patches(self, noise):
         """float32 `(B, L)`: 1 where the patch lies in a hidden unit."""
         height, width = self.image_shape[:2]
@@ -152,7 +164,7 @@ class SimMIM(SSLModel):
         token = ops.cast(self.mask_token, patches.dtype)
         tokens = self._parts.positions(patches * (1 - mask) + token * mask)
         encoded = self._parts.blocks(tokens, training=training)
-        return ops.cast(self.head(encoded[:, 1:], training=training), "float32")
+        return ops.cast(self.head(encoded[:, self._parts.prefix :], training=training), "float32")
 
     def _normalized(self, images):
         ready = self.backbone.preprocessing

@@ -60,6 +60,8 @@ def write_report(
     reconstructions: Any = None,
     interpolations: Any = None,
     samples: Any = None,
+    attention: Any = None,
+    clusters: Any = None,
     code_lengths: Any = None,
     code_unit: str = "dimension",
     images: Any = None,
@@ -80,9 +82,13 @@ def write_report(
             values that are missing or not finite leave gaps.
         views: (n, V, H, W, C), V views of n images as the model sees them, or, where the views of
             an image differ in size, a list of n lists of images; 12 rows are shown.
-        reconstructions: (n, 2, H, W, C), images beside their reconstructions; 24 are shown.
+        reconstructions: (n, 2, H, W, C), images beside their reconstructions, or (n, 3, H, W, C)
+            with what the method saw of them between; 24 are shown.
         interpolations: (n, steps, H, W, C), lines of images from one real image to another.
         samples: (n, H, W, C), images drawn from a generative model; 48 are shown.
+        attention: (n, m, H, W, C), images, each followed by itself, dark where the network does not
+            look.
+        clusters: a sequence of integers for each cluster to show, places in `images`.
         code_lengths: (n,), bits of n images; infinite ones are counted.
         code_unit: what these bits are for: "dimension" or "pixel".
         images: (N, H, W, C), uint8 or floats in [0, 1], any number of channels.
@@ -113,8 +119,12 @@ def write_report(
         sections.append(pictures.interpolations(interpolations))
     if samples is not None:
         sections.append(pictures.samples(samples))
+    if attention is not None:
+        sections.append(pictures.attention(attention))
     if code_lengths is not None:
         sections.append(_lengths(np.asarray(code_lengths, float), code_unit))
+    if clusters is not None and images is not None:
+        sections.append(pictures.clusters(images, clusters, labels, class_names))
     if features is not None and not np.isfinite(features).all():
         note = "<p>The features hold NaN or infinity, so there is nothing to show.</p>"
         sections.append(section("Features", "", note))

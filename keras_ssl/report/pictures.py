@@ -1,5 +1,6 @@
 """Sections of the report that show images."""
 
+import html
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,14 +26,16 @@ def views(rows: Any) -> str:
 
 
 def reconstructions(pairs: Any) -> str:
-    """Images (n, 2, H, W, C), each beside what an autoencoder gave back."""
+    """Images (n, 2, H, W, C), each beside what a method gave back; (n, 3, ...) with what it saw."""
     pairs = np.asarray(pairs)
-    if pairs.ndim != 5 or pairs.shape[1] != 2:
+    if pairs.ndim != 5 or pairs.shape[1] not in (2, 3):
         raise ValueError(
             "`reconstructions` must have the shape (images, 2, height, width, channels): each "
-            f"image and its reconstruction. Received: shape {pairs.shape}."
+            "image and its reconstruction; or 3, with what was seen of it between. "
+            f"Received: shape {pairs.shape}."
         )
-    note = "Left an image, right its reconstruction."
+    note = "Left an image, right its reconstruction"
+    note += "." if pairs.shape[1] == 2 else "; between them what the encoder saw, the rest grey."
     return section("Reconstructions", note, _strips(pairs[:PAIRS]))
 
 
@@ -60,6 +63,46 @@ def samples(images: Any) -> str:
     return section(
         "Samples", "Drawn from the model, not chosen.", f"<div class='grid'>{tags}</div>"
     )
+
+
+def attention(rows: Any) -> str:
+    """Images (n, m, H, W, C), each followed by itself, dark where the network does not look."""
+    rows = np.asarray(rows)
+    if rows.ndim != 5:
+        raise ValueError(
+            "`attention` must have the shape (images, maps, height, width, channels). "
+            f"Received: shape {rows.shape}."
+        )
+    note = (
+        "Left an image; then where the last block looks: the mean of all heads, then head by "
+        "head. Dark patches hardly enter the features."
+    )
+    return section("Attention", note, _strips(rows))
+
+
+def clusters(
+    images: np.ndarray,
+    groups: Sequence[Sequence[int]],
+    labels: np.ndarray | None,
+    class_names: Sequence[str] | None,
+) -> str:
+    """What some clusters hold: a line of images for each, the most frequent class before it."""
+    body = ""
+    for group in groups:
+        tags, known = "", [] if labels is None else [k for k in labels[list(group)] if k >= 0]
+        common = max(known, key=known.count) if known else None
+        for place in group:
+            label = None if labels is None else labels[place]
+            kind = "" if common is None or label < 0 else ("right" if label == common else "wrong")
+            tags += picture(images[place], kind, class_name(label, class_names))
+        name = "" if common is None else html.escape(class_name(common, class_names))
+        body += f"<tr><td>{name}</td><td><div class='strip'>{tags}</div></td></tr>"
+    note = "Some images of the largest clusters, among the images shown to the monitor."
+    if labels is not None:
+        note += " Before them the class that most of them have: green, others dashed red."
+    heads = "<tr><th></th><th>images</th></tr>"
+    table = f"<div class='scroll'><table class='near'>{heads}{body}</table></div>"
+    return section("Clusters", note, table)
 
 
 def _strips(rows: Any) -> str:

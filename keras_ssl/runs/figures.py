@@ -1,12 +1,15 @@
-"""What a finished run shows: figures for its table, and pictures of generative methods."""
+"""What a finished run shows: figures for its table, and pictures that its method makes."""
 
 import keras
 import numpy as np
 
-from keras_ssl import evaluation
+from keras_ssl import backbones, evaluation
 from keras_ssl.ops import to_unit_range
 
 _PICTURES, _LINES, _STEPS = 24, 6, 8
+_CLUSTERS, _MEMBERS = 12, 10  # those shown
+_ATTENDED, _HEADS = 8, 6
+_DARK = 0.15  # of a picture where attention is nil
 BITS = {"dimension": "bits per dimension", "pixel": "bits per pixel in the palette"}
 _SIGNS = {"exact": "", "bound": "\u2264 ", "estimate": "\u2248 "}  # of bits, which -log p gives
 
@@ -61,9 +64,22 @@ def generative_figures(model, images, lengths):
     return figures
 
 
-def pictures(model, images):
-    """What the report shows of a generative method: images that it makes."""
+def pictures(model, images, training_images):
+    """What the report shows beside features: images that the method makes, clusters, attention.
+
+    Args:
+        model: the trained method.
+        images: those that generative figures are measured on.
+        training_images: those of the report's neighbours and map.
+
+    Returns:
+        Arguments of `report.write_report`.
+    """
     made = {}
+    if model.can("assign"):
+        made["clusters"] = _clusters(model, training_images)
+    if backbones.has_attention_maps(model.backbone):
+        made["attention"] = _attention(model.backbone, images[:_ATTENDED])
     if model.can("interpolate") and len(images) >= 2 * _LINES:
         ends = to_unit_range(images[: 2 * _LINES])
         line = keras.ops.convert_to_numpy(model.interpolate(ends[::2], ends[1::2], _STEPS))
@@ -71,8 +87,31 @@ def pictures(model, images):
         made["interpolations"] = np.concatenate([first, line, last], axis=1)
     if model.can("reconstruct"):
         shown = images[:_PICTURES]
-        pair = [to_unit_range(shown), model.reconstruct(shown)]
-        made["reconstructions"] = np.stack([keras.ops.convert_to_numpy(x) for x in pair], axis=1)
+        row = [to_unit_range(shown), model.reconstruct(shown)]
+        if model.can("mask"):
+            row.insert(1, model.mask(shown))
+        made["reconstructions"] = np.stack([keras.ops.convert_to_numpy(x) for x in row], axis=1)
     if model.can("sample"):
         made["samples"] = keras.ops.convert_to_numpy(model.sample(_PICTURES))
     return made
+
+
+def _clusters(model, images):
+    """Places of some members of the clusters with most images, the largest first."""
+    as_rows = lambda x: keras.ops.cast(model.assign(x), "float32")[:, None]  # noqa: E731
+    assigned = evaluation.extract(as_rows, images)[:, 0]
+    names, counts = np.unique(assigned, return_counts=True)
+    largest = names[np.argsort(-counts, kind="stable")][:_CLUSTERS]
+    return [np.flatnonzero(assigned == name)[:_MEMBERS] for name in largest]
+
+
+def _attention(backbone, images):
+    """Each image, and it again, dark where the last block does not look: all heads, then each."""
+    maps = backbones.attention_maps(backbone, images)[:, :_HEADS]
+    maps = np.concatenate([maps.mean(axis=1, keepdims=True), maps], axis=1)
+    maps = maps / np.maximum(maps.max(axis=(2, 3), keepdims=True), 1e-12)
+    size = tuple(images.shape[1:3])
+    maps = keras.ops.image.resize(maps[..., None].reshape(-1, *maps.shape[2:], 1), size, "bilinear")
+    maps = keras.ops.convert_to_numpy(maps).reshape(len(images), -1, *size, 1)
+    shown = keras.ops.convert_to_numpy(to_unit_range(images))[:, None]
+    return np.concatenate([shown, shown * (_DARK + (1 - _DARK) * maps)], axis=1)

@@ -412,7 +412,7 @@ def _finish(model, folder, source, settings, watchers, probe):
         settings=settings,
         metrics=folder.rows,
         views=probe.view_rows,
-        **figures.pictures(model, judged),
+        **figures.pictures(model, judged, probe.images),
         code_lengths=lengths,
         code_unit=model.code_unit,
         images=probe.images,

@@ -32,6 +32,14 @@ def test_keras_applications():
     assert np.asarray(backbone(IMAGES)).shape == (2, backbone.feature_dim)
 
 
+def test_an_open_size_is_left_open():
+    spec = "keras_applications:MobileNetV3Small(alpha=0.75, input_shape=(None, None, 3))"
+    backbone = backbones.get(spec, (64, 64, 3))
+    assert backbone.image_shape == (64, 64, 3) and backbone.takes_any_size
+    assert backbone(IMAGES).shape == (2, backbone.feature_dim)
+    assert not backbones.get("keras_applications:MobileNetV3Small", (64, 64, 3)).takes_any_size
+
+
 def test_keras_cv():
     pytest.importorskip("keras_cv")
     spec = (

@@ -4,7 +4,16 @@ import keras
 import numpy as np
 import pytest
 
-from keras_ssl.backbones import vit, vit_base, vit_small, vit_tiny
+from keras_ssl.backbones import (
+    attention_maps,
+    has_attention_maps,
+    small_conv,
+    until,
+    vit,
+    vit_base,
+    vit_small,
+    vit_tiny,
+)
 from keras_ssl.backbones.positions import sincos_positions
 
 MOCO_V3 = {"positions": "sincos", "initializer": "glorot_uniform", "frozen_patches": True}
@@ -119,6 +128,90 @@ def test_other_sizes_get_resized_positions(rng):
     np.testing.assert_allclose(tokens[0, 0], token[0, 0] + 1, rtol=1e-5)
 
 
+def test_a_network_for_32_pixels_takes_48():
+    backbone = vit(8, 2, 2, (32, 32, 3), registers=3)
+    images = np.random.default_rng(0).uniform(size=(2, 48, 48, 3)).astype("float32")
+    assert tuple(backbone(images).shape) == (2, 8)
+    assert tuple(backbone.feature_map(images).shape) == (2, 12, 12, 8)
+
+
+EXTRAS = {"registers": 3, "drop_path": 0.5, "layer_scale": 0.1}
+
+
+def test_registers_take_part_and_have_no_place_in_the_map(rng, tmp_path):
+    backbone = vit(8, 2, 2, (16, 16, 3), pooling="avg", **EXTRAS)
+    assert backbone.num_prefix_tokens == 4 and backbone.token_grid() == (4, 4)
+    images = rng.uniform(size=(2, 16, 16, 3)).astype("float32")
+    expected = np.array(backbone(images))
+    np.testing.assert_allclose(expected, np.mean(backbone.feature_map(images), (1, 2)), atol=1e-6)
+    backbone.save(tmp_path / "vit.keras")
+    loaded = keras.models.load_model(tmp_path / "vit.keras")
+    assert loaded.num_prefix_tokens == 4
+    np.testing.assert_allclose(loaded(images), expected, atol=1e-6)
+    np.testing.assert_allclose(backbone.to_functional()(images), expected, atol=1e-5)
+    cut = until(backbone, "block1_add2")
+    assert cut.num_prefix_tokens == 4 and cut.feature_map(images).shape == (2, 4, 4, 8)
+    layer = backbone.network.get_layer("tokens")
+    before = np.array(backbone(images))
+    layer.registers.assign(rng.normal(size=(1, 3, 8)))
+    assert np.abs(np.array(backbone(images)) - before).max() > 1e-4
+
+
+def test_layer_scale_multiplies_both_branches(rng):
+    scaled = vit(8, 1, 2, (8, 8, 3), layer_scale=0.25)
+    plain = vit(8, 1, 2, (8, 8, 3))
+    for layer in plain.network.layers:
+        layer.set_weights(scaled.network.get_layer(layer.name).get_weights())
+    assert scaled.count_params() == plain.count_params() + 2 * 8
+    for name in ("block1_attention", "block1_mlp2"):  # their outputs are linear in these
+        layer = plain.network.get_layer(name)
+        *others, kernel, bias = layer.weights
+        kernel.assign(0.25 * kernel)
+        bias.assign(0.25 * bias)
+    images = rng.uniform(size=(2, 8, 8, 3)).astype("float32")
+    np.testing.assert_allclose(plain(images), scaled(images), atol=1e-6)
+
+
+def test_paths_are_dropped_in_training_alone_more_of_them_deeper(rng):
+    backbone = vit(8, 3, 2, (16, 16, 3), drop_path=0.5)
+    rates = [
+        [backbone.network.get_layer(f"block{i}_drop_path{j}").rate for j in (1, 2)] for i in (2, 3)
+    ]
+    assert rates == [[0.25, 0.25], [0.5, 0.5]]
+    salts = [layer.salt for layer in backbone._flatten_layers() if hasattr(layer, "salt")]
+    assert len(set(salts)) == len(salts) == 4
+    images = rng.uniform(size=(64, 16, 16, 3)).astype("float32")
+    still, first, again = (np.array(backbone(images, training=t)) for t in (False, True, True))
+    np.testing.assert_array_equal(first, again)
+    np.testing.assert_allclose(first[3:5], backbone(images[3:5], training=True), atol=1e-5)
+    # All four branches are kept, and then larger, or some are missing: no image stays as it is.
+    assert (np.abs(first - still).max(axis=1) > 1e-5).all()
+
+
+@pytest.mark.parametrize("pooling", ["cls", "avg"])
+def test_attention_maps_equal_a_second_implementation(rng, pooling):
+    backbone = vit(8, 2, 2, (16, 16, 3), pooling=pooling, registers=1, layer_scale=0.5)
+    backbone.set_weights([w + rng.normal(size=w.shape) / 2 for w in backbone.get_weights()])
+    images = rng.integers(0, 256, (3, 16, 16, 3)).astype("uint8")
+    maps = attention_maps(backbone, images)
+    net, x = backbone.network, (images / np.float32(255) - 0.5) / 0.25
+    tokens = np.array(keras.Model(net.input, net.get_layer("block2_norm1").output)(x))
+    q, qb, k, kb = net.get_layer("block2_attention").get_weights()[:4]
+    q, k = (np.einsum("btd,dhk->bhtk", tokens, w) + b[None, :, None] for w, b in ((q, qb), (k, kb)))
+    weights = np.exp(q @ k.swapaxes(-1, -2) / 2)  # heads of width 4
+    weights /= weights.sum(-1, keepdims=True)
+    seen = weights[:, :, :1] if pooling == "cls" else weights[:, :, 2:]
+    expected = seen.mean(2)[:, :, 2:].reshape(3, 2, 4, 4)
+    np.testing.assert_allclose(maps, expected, atol=1e-5)
+    assert maps.sum(axis=(2, 3)).max() < 1
+
+
+def test_attention_of_other_networks_is_refused():
+    assert not has_attention_maps(small_conv((16, 16, 3)))
+    with pytest.raises(ValueError, match="`backbone` must be a vision transformer.*small_conv"):
+        attention_maps(small_conv((16, 16, 3)), np.zeros((1, 16, 16, 3)))
+
+
 def test_grey_images_and_no_normalisation():
     backbone = vit_tiny((16, 16, 1), mean=None, std=None)
     assert backbone.preprocessing is None
@@ -145,6 +238,12 @@ def test_wrong_arguments_are_named():
         vit_tiny((16, 16, 3), heads=5)
     with pytest.raises(ValueError, match="`depth` must be 1 or more.*depth=0"):
         vit(8, 0, 2, (16, 16, 3))
+    with pytest.raises(ValueError, match="`registers` must be 0 or more.*-1"):
+        vit(8, 1, 2, (16, 16, 3), registers=-1)
+    with pytest.raises(ValueError, match=r"`drop_path` must be in \[0, 1\).*1.0"):
+        vit(8, 1, 2, (16, 16, 3), drop_path=1.0)
+    with pytest.raises(ValueError, match="`layer_scale` must be > 0.*layer_scale=0"):
+        vit(8, 1, 2, (16, 16, 3), layer_scale=0)
     with pytest.raises(ValueError, match="positions='cosine'"):
         vit_tiny((16, 16, 3), positions="cosine")
     with pytest.raises(ValueError, match="initializer='xavier'"):

@@ -132,7 +132,7 @@ CASES = {
     ),
     "DINO transformer": Case(
         lambda: keras_ssl.DINO(
-            tiny_transformer(),
+            backbones.vit(8, 2, 2, SHAPE, registers=2, drop_path=0.5, layer_scale=0.5),
             head(None),
             num_prototypes=20,
             first_teacher_temperature=0.1,

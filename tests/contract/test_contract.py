@@ -21,7 +21,16 @@ import keras_ssl
 from keras_ssl.methods import METHODS
 from keras_ssl.methods.listing import JAX_CHECK
 
-HOOKS = ("begin_epoch", "embed", "reconstruct", "sample", "log_prob", "interpolate")
+HOOKS = (
+    "begin_epoch",
+    "embed",
+    "assign",
+    "reconstruct",
+    "mask",
+    "sample",
+    "log_prob",
+    "interpolate",
+)
 
 
 def test_every_method_has_a_case():
@@ -91,10 +100,17 @@ def test_uint8_and_float_images_agree(case):
     model, pixels = case.model, images(4)
     floats = pixels.astype("float32") / 255
     np.testing.assert_allclose(model.encode(pixels), model.encode(floats), atol=1e-6)
-    for name in ("embed", "reconstruct", "log_prob"):
+    for name in ("embed", "assign", "reconstruct", "mask", "log_prob"):
         if model.can(name):
             hook = getattr(model, name)
             np.testing.assert_allclose(hook(pixels), hook(floats), atol=1e-5, rtol=1e-4)
+
+
+def test_clusters_are_numbers_of_images(case):
+    if not case.model.can("assign"):
+        return
+    found = np.array(case.model.assign(images(4)))
+    assert found.shape == (4,) and np.issubdtype(found.dtype, np.integer) and found.min() >= 0
 
 
 def test_missing_hooks_are_named(case):

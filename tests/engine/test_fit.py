@@ -270,14 +270,14 @@ def test_hooks_are_declared_and_asked_for():
     class Bare(SSLModel):
         pass
 
-    hooks = ("begin_epoch", "embed", "reconstruct", "sample", "log_prob", "interpolate")
+    hooks = ("begin_epoch", "embed", "reconstruct", "sample", "log_prob", "interpolate", "mask")
     assert not any(Bare().can(hook) for hook in hooks)
     with pytest.raises(NotImplementedError, match="Bare has no samples.*`sample`"):
         Bare().sample(3)
     with pytest.raises(ValueError, match="`hook` must be one of.*'fly'"):
         Bare().can("fly")
     vae = keras_ssl.VAE(tiny_backbone(), latent_dim=4)
-    assert [vae.can(hook) for hook in hooks] == [False, False, True, True, True, True]
+    assert [vae.can(hook) for hook in hooks] == [False, False, True, True, True, True, False]
     assert not keras_ssl.VAE(tiny_backbone(), latent_dim=4, likelihood="bernoulli").can("log_prob")
     assert simclr().can("embed") and Clusters(tiny_backbone(), 8).can("begin_epoch")
 

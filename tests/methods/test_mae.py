@@ -87,6 +87,21 @@ def test_reconstructions_keep_what_is_visible():
     same = np.isclose(made, pixels / 255, atol=1e-6).reshape(5, 4, 4, 4, 4, 3).all((2, 4, 5))
     assert (same.sum((1, 2)) == 4).all() and (same == same[:1]).all()
     np.testing.assert_array_equal(made, model.reconstruct(pixels))
+    masked = np.array(model.mask(pixels)).reshape(5, 4, 4, 4, 4, 3).swapaxes(2, 3)
+    grey = (masked == 0.5).all((3, 4, 5))
+    np.testing.assert_array_equal(grey, ~same)
+    seen = same.repeat(4, axis=1).repeat(4, axis=2)  # (B, 16, 16)
+    masked = masked.swapaxes(2, 3).reshape(pixels.shape)
+    np.testing.assert_allclose(masked[seen], (pixels / 255)[seen], atol=1e-6)
+
+
+def test_registers_are_seen_by_encoder_and_decoder():
+    """As many tokens more; all patches keep their places."""
+    backbone = backbones.vit(8, 1, 2, (16, 16, 3), registers=2, pooling="avg")
+    model = MAE(backbone)
+    assert model.decoder.input_shape[0] == (None, 3 + 4, 8)
+    made = np.array(model.reconstruct(images(2, (16, 16, 3))))
+    assert made.shape == (2, 16, 16, 3) and np.isfinite(made).all()
 
 
 def test_default_views_and_network():

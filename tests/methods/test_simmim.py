@@ -83,6 +83,9 @@ def test_reconstructions_keep_what_is_visible_and_undo_the_normalisation():
     hidden = ~np.isclose(made, pixels / 255, atol=1e-6).all(axis=-1)
     assert hidden.mean() > 0.6
     np.testing.assert_allclose(made[hidden], 0.5 + 0.25 * 0.4, atol=1e-5)
+    masked = np.array(model.mask(pixels))
+    np.testing.assert_allclose(masked[hidden], 0.5)
+    np.testing.assert_allclose(masked[~hidden], (pixels / 255)[~hidden], atol=1e-6)
 
 
 def test_defaults():

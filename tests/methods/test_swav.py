@@ -62,6 +62,13 @@ def test_two_views_give_the_swapped_prediction():
     assert loss_of(model, batch) == pytest.approx(float(expected), rel=1e-5)
 
 
+def test_an_image_is_assigned_to_the_nearest_prototype():
+    model, (view, *_) = swav(), batch_of()["views"]
+    z, prototypes = np.array(model.embed(view)), np.array(model.prototypes)
+    distances = np.square(z[:, None] - prototypes[None]).sum(-1)
+    np.testing.assert_array_equal(model.assign(view), distances.argmin(1))
+
+
 def test_prototypes_that_scores_do_not_tell_apart_cost_log_k():
     model = swav()
     model.prototypes.assign(np.tile(np.eye(1, 128), (12, 1)))

@@ -151,6 +151,27 @@ def test_reconstructions_samples_and_views_of_several_sizes(tmp_path):
         assert part in page.text
 
 
+def test_masks_attention_and_clusters(tmp_path):
+    _, page = write(
+        tmp_path / "r.html",
+        reconstructions=RNG.random((5, 3, 16, 16, 3)),
+        attention=RNG.random((2, 4, 16, 16, 3)),
+    )
+    assert page.tags.count("img") == 5 * 3 + 2 * 4
+    for part in ("between them what the encoder saw", "where the last block looks"):
+        assert part in page.text
+    clusters = [[0, 5, 10, 11], [1, 6]]  # classes 0, 0, 0, 1 and 1, 1
+    names = [f"class {k}" for k in "abcde"]
+    text, page = write(
+        tmp_path / "r.html", images=IMAGES, labels=LABELS, class_names=names, clusters=clusters
+    )
+    assert page.tags.count("img") == 6 and "Clusters" in page.text
+    assert text.count("class='right pixel'") == 5 and text.count("class='wrong pixel'") == 1
+    assert text.index("<td>class a</td>") < text.index("<td>class b</td>")
+    _, page = write(tmp_path / "r.html", images=IMAGES, clusters=clusters)  # without labels
+    assert page.tags.count("img") == 6
+
+
 def test_every_metric_has_a_panel(tmp_path):
     metrics = [{"epoch": e, "loss": 2.0, "accuracy": 0.5, "bits_per_dim": 4.0} for e in range(3)]
     _, page = write(tmp_path / "r.html", metrics=metrics)
@@ -161,7 +182,12 @@ def test_every_metric_has_a_panel(tmp_path):
 
 @pytest.mark.parametrize(
     "name, shape",
-    [("reconstructions", (4, 16, 16, 3)), ("reconstructions", (4, 3, 8, 8, 3)), ("samples", (9,))],
+    [
+        ("reconstructions", (4, 16, 16, 3)),
+        ("reconstructions", (4, 4, 8, 8, 3)),
+        ("samples", (9,)),
+        ("attention", (4, 8, 8, 3)),
+    ],
 )
 def test_pictures_of_another_shape_are_refused(tmp_path, name, shape):
     with pytest.raises(ValueError, match=f"`{name}` must have the shape"):

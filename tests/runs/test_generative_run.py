@@ -11,10 +11,11 @@ import pytest
 from keras import ops
 from toys import Follower, images, tiny_backbone
 
+import keras_ssl
 from keras_ssl import data, distribute, evaluation, runs, views
 from keras_ssl.engine import SSLModel
 from keras_ssl.ops import decode_lines, to_unit_range
-from keras_ssl.runs import watch
+from keras_ssl.runs import figures, watch
 from recipes import _runner
 
 PIXELS, HELD_OUT, LABELS = images(64) // 4, images(40, seed=1) // 4, np.arange(64) % 2
@@ -171,3 +172,21 @@ def test_the_probe_takes_views_of_any_number_and_size(sizes, pair, tmp_path, mon
     if pair:
         for views_of_all in probe.pair:
             np.testing.assert_allclose(views_of_all, unit, atol=1e-6)
+
+
+def test_pictures_of_masks_clusters_and_attention():
+    vit = keras_ssl.backbones.vit(8, 1, 2, (8, 8, 3))
+    pixels = images(40, (8, 8, 3))
+    made = figures.pictures(keras_ssl.MAE(vit, mask_rate=0.5), pixels, pixels)
+    assert set(made) == {"attention", "reconstructions"}
+    assert made["reconstructions"].shape == (24, 3, 8, 8, 3)
+    assert made["attention"].shape == (8, 1 + 1 + 2, 8, 8, 3)  # the image, the mean, two heads
+    shown = pixels[:8, None] / np.float32(255)
+    assert (made["attention"] <= shown + 1e-6).all() and made["attention"].min() >= 0
+    np.testing.assert_allclose(made["attention"][:, :1], shown, atol=1e-6)
+    model = keras_ssl.DINO(tiny_backbone(), num_prototypes=5)
+    (groups,) = figures.pictures(model, pixels, pixels).values()
+    assigned = np.array(model.assign(pixels))
+    sizes = [np.sum(assigned == assigned[group[0]]) for group in groups]
+    assert sizes == sorted(sizes, reverse=True) and len(groups) == len(set(assigned))
+    assert all((assigned[group] == assigned[group[0]]).all() for group in groups)
