@@ -18,7 +18,15 @@ from keras_ssl.encoders import load_encoder, saved_model_of
 from keras_ssl.engine import SSLModel
 from keras_ssl.layers import ema, heads
 from keras_ssl.methods import clusters
-from keras_ssl.ops import clustering, draws, is_small, l2_normalize, usage_entropy, words
+from keras_ssl.ops import (
+    clustering,
+    draws,
+    is_small,
+    l2_normalize,
+    to_unit_range,
+    usage_entropy,
+    words,
+)
 
 BAGS = ("counts", "presence")
 _POINTS = 2**20  # places that k-means sees, at most, if that is one an image or more
@@ -183,11 +191,11 @@ class BoWNet(SSLModel):
     def paper_optimizer(self, total_steps, batch_size):
         """SGD with momentum 0.9, along half a cosine to zero.
 
-        Rate 0.1 for batches of 256, in proportion for others, and L2 1e-4; below 64 px 0.05 for
-        batches of 128 and L2 5e-4, as https://arxiv.org/abs/2201.03556 trains it on CIFAR-100.
+        Rate 0.1 for batches of 256, in proportion for others, and L2 1e-4; below 64 px L2 5e-4, as
+        https://arxiv.org/abs/2201.03556 trains it on CIFAR-100.
         """
-        rate, decay = (0.1, 5e-4) if is_small(self.image_shape) else (0.1, 1e-4)
-        schedule = optimizers.WarmupCosine(rate * batch_size / 256, total_steps)
+        decay = 5e-4 if is_small(self.image_shape) else 1e-4
+        schedule = optimizers.WarmupCosine(0.1 * batch_size / 256, total_steps)
         return optimizers.SGD(schedule, momentum=0.9, weight_decay=decay)
 
     @property
@@ -222,7 +230,7 @@ class BoWNet(SSLModel):
                 drawn = draws.integers(0, flat.shape[0] * taken, places)
                 drawn = ops.reshape(drawn, (flat.shape[0], taken, 1))
                 flat = ops.take_along_axis(flat, drawn, axis=1)
-            return ops.reshape(flat, (flat.shape[0], taken * flat.shape[2]))
+            return ops.reshape(flat, (-1, taken * flat.shape[2]))
 
         features = self.compile_function(features)
         found, _ = clusters.of_all_images(
@@ -239,7 +247,7 @@ class BoWNet(SSLModel):
 
     def _features(self, images):
         """The teacher's features `(batch, places, width)`, in float32 and without gradient."""
-        size = self._network.image_shape[:2]
+        size, images = self._network.image_shape[:2], to_unit_range(images)
         if tuple(images.shape[1:3]) != size:
             images = ops.image.resize(images, size, interpolation="bilinear", antialias=True)
         x = ops.cast(self._network.feature_map(images, training=False), "float32")
