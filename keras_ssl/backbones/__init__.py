@@ -9,7 +9,7 @@ from keras_ssl.backbones.layerwise import freeze, rate_factors
 from keras_ssl.backbones.libraries import from_library, is_trained
 from keras_ssl.backbones.resnet import resnet18, resnet34, resnet50
 from keras_ssl.backbones.small_conv import small_conv
-from keras_ssl.backbones.stages import stages, until
+from keras_ssl.backbones.stages import last_maps, stages, until
 from keras_ssl.backbones.towers import channel_towers
 from keras_ssl.backbones.unwrap import unwrap
 from keras_ssl.backbones.vit import small_vit, vit, vit_base, vit_small, vit_tiny
@@ -27,6 +27,7 @@ __all__ = [
     "has_attention_maps",
     "is_dinov2",
     "is_trained",
+    "last_maps",
     "rate_factors",
     "resnet18",
     "resnet34",

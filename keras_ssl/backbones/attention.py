@@ -7,7 +7,6 @@ import numpy as np
 from keras import ops
 
 from keras_ssl.backbones.backbone import Backbone
-from keras_ssl.ops import to_unit_range
 
 
 def has_attention_maps(backbone: Backbone) -> bool:
@@ -42,10 +41,7 @@ def attention_maps(backbone: Backbone, images: Any) -> np.ndarray:
         )
     network, prefix = backbone.network, backbone.num_prefix_tokens
     before = network.get_layer(layer.name.replace("attention", "norm1")).output
-    x = to_unit_range(images)
-    if backbone.preprocessing is not None:
-        x = backbone.preprocessing(x)
-    tokens = keras.Model(network.inputs, before)(x, training=False)
+    tokens = keras.Model(network.inputs, before)(backbone.prepared(images), training=False)
     _, weights = layer(tokens, tokens, return_attention_scores=True)  # (B, heads, T, T)
     queries = weights[:, :, :1] if backbone.pooling == "cls" else weights[:, :, prefix:]
     maps = ops.mean(ops.cast(queries, "float32"), axis=2)[:, :, prefix:]

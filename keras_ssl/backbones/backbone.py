@@ -158,13 +158,16 @@ class Backbone(keras.Model):
                 f"Received: images.shape={shape}. Resize them, or build the backbone with "
                 "`input_shape` of your images."
             )
-        x = to_unit_range(images)
-        if self.preprocessing is not None:
-            x = self.preprocessing(x)
+        x = self.prepared(images)
         if not (training and self._drops_paths):
             return self.network(x, training=training)
         with dropout_noise(noise_of(images)):
             return self.network(x, training=training)
+
+    def prepared(self, images: Any) -> Any:
+        """Images as the network takes them: in [0, 1], then preprocessed."""
+        x = to_unit_range(images)
+        return x if self.preprocessing is None else self.preprocessing(x)
 
     def token_grid(self) -> tuple[int, int]:
         """(h, w) of the patch tokens of an image of `image_shape`."""

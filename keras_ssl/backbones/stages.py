@@ -58,6 +58,56 @@ def until(backbone: Backbone, layer: str) -> Backbone:
     return backbone if layer == last.name else _cut_off(backbone, inner[names.index(layer)])
 
 
+def last_maps(backbone: Backbone, count: int) -> tuple[Callable, list[int]]:
+    """Feature maps of the last stages in one pass: what several `stages` give, at the cost of one.
+
+    Args:
+        backbone: a `Backbone` around a functional network whose last stages give feature maps.
+        count: how many, >= 1; with 1 any backbone that has a map will do.
+
+    Returns:
+        Function `(images, training)` of images as the backbone takes them to a list of maps
+        `(B, h, w, C)`, that of the last stage last, whose weights are shared; and C of each.
+
+    Raises:
+        ValueError: if there are fewer such stages.
+    """
+    if count == 1:
+
+        def last_map(images, training):
+            return [backbone.feature_map(images, training=training)]
+
+        return last_map, [backbone.feature_dim]
+    try:
+        shapes = {cut.name: cut.shape for cut in _chosen(backbone)[-count:]}
+        joint = _joint(backbone.network, list(shapes)) if len(shapes) == count else None
+    except ValueError:  # a network of one piece, or a layer that is used twice
+        shapes, joint = {}, None
+    if joint is None or any(len(shape) != 3 for shape in shapes.values()):
+        raise ValueError(
+            f"Backbone '{backbone.name}' must be a functional network of Keras layers whose last "
+            f"{count} stages give feature maps. Received: a network of {len(shapes)} such stages. "
+            "Ask for the map of the last one alone."
+        )
+
+    def maps(images, training):
+        return joint(backbone.prepared(images), training=training)
+
+    return maps, [shape[-1] for shape in shapes.values()]
+
+
+def _joint(model: keras.Model, names: list[str]) -> keras.Model | None:
+    """A model with the outputs of the layers called `names`; None if it has no such layers."""
+    layers = {layer.name: layer for layer in model.layers}
+    if set(names) <= set(layers):
+        return keras.Model(model.inputs, [layers[name].output for name in names])
+    inner = [x for x in model.layers if not isinstance(x, keras.layers.InputLayer)]
+    if len(inner) != 1 or not hasattr(inner[0], "_nodes_by_depth"):
+        return None
+    within = _joint(inner[0], names)  # such as a foreign network that was adopted
+    return within and keras.Model(model.inputs, within(model.inputs))
+
+
 @dataclasses.dataclass(frozen=True)
 class _Cut:
     """A place where one tensor carries all that follows.

@@ -7,6 +7,7 @@ from keras_ssl.losses.adversarial import discriminator_loss, joint_generator_los
 from keras_ssl.losses.classification import labelled_cross_entropy
 from keras_ssl.losses.clustering import (
     code_cross_entropy,
+    code_divergence,
     cross_view_cross_entropy,
     swapped_prediction,
 )
@@ -50,6 +51,7 @@ __all__ = [
     "bernoulli",
     "center_and_scale",
     "code_cross_entropy",
+    "code_divergence",
     "coding_rate",
     "cross_view_cross_entropy",
     "decoupled_contrastive",

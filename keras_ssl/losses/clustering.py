@@ -75,6 +75,29 @@ def code_cross_entropy(codes: Any, scores: Any, temperature: float = 0.1) -> Any
     return -ops.mean(ops.sum(codes * log_p, axis=-1))
 
 
+def code_divergence(codes: Any, scores: Any, temperature: float = 1.0) -> Any:
+    """`code_cross_entropy` less the codes' entropy, which has the same gradient and the minimum 0.
+
+        1/B sum_i KL(q_i || softmax(s_i / temperature)),    0 where the two are equal.
+
+    Gidaris et al. 2021 (OBoW), https://arxiv.org/abs/2012.11552, section 3; the authors' code.
+
+    Args:
+        codes: q, `(B, K)`, rows that sum to 1; no gradient reaches them.
+        scores: s, `(B, K)`, any floating dtype.
+        temperature: > 0.
+
+    Returns:
+        float32 scalar; log K less the codes' mean entropy where all scores are equal.
+
+    Raises:
+        ValueError: as `code_cross_entropy`.
+    """
+    entropy = code_cross_entropy(codes, scores, temperature)
+    codes = ops.stop_gradient(ops.cast(codes, "float32"))
+    return entropy + ops.mean(ops.sum(codes * ops.log(ops.maximum(codes, 1e-30)), axis=-1))
+
+
 def cross_view_cross_entropy(
     codes: Sequence[Any], scores: Sequence[Any], temperature: float = 0.1
 ) -> Any:

@@ -9,6 +9,7 @@ from keras_ssl.methods.autoencoder import Autoencoder
 from keras_ssl.methods.auxiliary import Auxiliary
 from keras_ssl.methods.barlow_twins import BarlowTwins
 from keras_ssl.methods.bigan import BiGAN
+from keras_ssl.methods.bow_net import BoWNet
 from keras_ssl.methods.byol import BYOL
 from keras_ssl.methods.cmc import CMC
 from keras_ssl.methods.dcl import DCL
@@ -27,6 +28,7 @@ from keras_ssl.methods.moco import MoCo
 from keras_ssl.methods.moco_v3 import MoCoV3
 from keras_ssl.methods.nice import NICE
 from keras_ssl.methods.nnclr import NNCLR
+from keras_ssl.methods.obow import OBoW
 from keras_ssl.methods.pirl import PIRL
 from keras_ssl.methods.pixel_cnn import PixelCNN
 from keras_ssl.methods.pixel_cnn_pp import PixelCNNPP

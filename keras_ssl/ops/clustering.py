@@ -91,6 +91,22 @@ def kmeans(
     return labels
 
 
+def means(points: Any, labels: Any, num_clusters: int) -> np.ndarray:
+    """The mean of the points of each cluster, float32 `(K, width)`; zeros where there are none.
+
+    Args:
+        points: `(n, width)`, an array, which may be memory-mapped.
+        labels: `(n,)`, the cluster of each, as `kmeans` gives it.
+        num_clusters: K.
+    """
+    labels = np.asarray(labels)
+    sums = np.zeros((num_clusters, points.shape[1]))
+    for start, block in _blocks(points, points.shape[1]):
+        sums += _sums(block, labels[start : start + len(block)], num_clusters)
+    counts = np.bincount(labels, minlength=num_clusters)
+    return (sums / np.maximum(counts, 1)[:, None]).astype("float32")
+
+
 def spherical_kmeans(
     points: Any, num_clusters: int, rounds: int = 10, seed: Any = 0, progress: str | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -222,16 +238,21 @@ def _nearest_by_block(points, centroids) -> Iterator[tuple[np.ndarray, np.ndarra
 
 def _assign(points, centroids):
     """The nearest centroid of each point, and of each centroid the sum and number of its points."""
-    from scipy.sparse import csc_matrix
-
     number = len(centroids)
     labels, sums, counts = [], np.zeros(centroids.shape), np.zeros(number, "int64")
     for block, own in _nearest_by_block(points, centroids):
-        columns = (np.ones(len(own)), own, np.arange(len(own) + 1))
-        sums += csc_matrix(columns, shape=(number, len(own))) @ block  # in float64
+        sums += _sums(block, own, number)
         counts += np.bincount(own, minlength=number)
         labels.append(own)
     return np.concatenate(labels), sums, counts
+
+
+def _sums(block, labels, number):
+    """Sums of the rows of each cluster, float64 `(number, width)`."""
+    from scipy.sparse import csc_matrix
+
+    columns = (np.ones(len(labels)), labels, np.arange(len(labels) + 1))
+    return csc_matrix(columns, shape=(number, len(labels))) @ block
 
 
 def _fill_empty(points, labels, sums, counts):

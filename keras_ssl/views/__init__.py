@@ -14,6 +14,7 @@ from keras_ssl.views.infomin import infomin
 from keras_ssl.views.jigsaw import ShuffledPatches, pirl
 from keras_ssl.views.noise import WithNoise
 from keras_ssl.views.presets import (
+    bow_net,
     byol,
     cmc,
     dino,
@@ -21,6 +22,7 @@ from keras_ssl.views.presets import (
     lejepa,
     mae,
     moco,
+    obow,
     plain,
     rotnet,
     simclr,
@@ -66,6 +68,7 @@ __all__ = [
     "TwoViews",
     "WithNoise",
     "WithView",
+    "bow_net",
     "byol",
     "cmc",
     "dino",
@@ -74,6 +77,7 @@ __all__ = [
     "mae",
     "lejepa",
     "moco",
+    "obow",
     "pirl",
     "plain",
     "rotnet",

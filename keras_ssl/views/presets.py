@@ -414,6 +414,81 @@ def lejepa(
     return MultiCrop(pipelines[:made], crops[:made])
 
 
+def bow_net(image_size: int | Sequence[int], crops: int | None = None) -> MultiCrop:
+    """BoWNet's views: the whole image, and crops of it with other colours.
+
+    First the image, flipped with probability 0.5; then crops of 8-100 % of the area (20-100 % below
+    64 px), bilinear; flip 0.5; jitter (0.4, 0.4, 0.4, 0.1) with probability 0.8; grey 0.2. Colours
+    and crops are torchvision's and Pillow's.
+
+    Gidaris et al. 2020, https://arxiv.org/abs/2002.12247 (section 3.3), which gives no strengths
+    and has no public code: these are MoCo's. Departures: there is no CutMix.
+
+    Args:
+        image_size: pixels of all views, one number or (height, width).
+        crops: how many, >= 1; by default the paper's one, and two below 64 px.
+
+    Raises:
+        ValueError: if an argument is out of range.
+    """
+    size = check_size("image_size", image_size)
+    small = is_small(size)
+    if crops is None:
+        crops = 2 if small else 1
+    if crops < 1:
+        raise ValueError(f"`crops` must be >= 1. Received: crops={crops}.")
+    crop = pillow.crop(size, (0.2 if small else 0.08, 1.0))
+    softer = [HorizontalFlip(), pillow.jitter(0.4, 0.4, 0.4, 0.1), Grayscale(0.2)]
+    return MultiCrop([_whole(size), Compose([crop, *softer])], (1, crops))
+
+
+def obow(image_size: int | Sequence[int], crops: Sequence[int] | None = None) -> MultiCrop:
+    """OBoW's views: the whole image, crops of it, and small patches.
+
+    First the image, flipped with probability 0.5. Crops show 8-60 % of the area in five sevenths of
+    the pixels (160 of 224), patches three sevenths of the side (96) of a crop of 60-100 %, as far
+    as possible from being scaled. Both: bilinear; jitter (0.4, 0.4, 0.4, 0.1) with probability 0.8;
+    grey 0.2; flip 0.5; crops are blurred with probability 0.5, sigma U(0.1, 2). Below 64 px there
+    are two crops alone, unless `crops` asks for others; they show 20-100 % in all the pixels,
+    without blur. Colours, crops and blur are torchvision's and Pillow's.
+
+    Gidaris et al. 2021, https://arxiv.org/abs/2012.11552 (section 3.4); the authors' code.
+    Departures from it: the whole image is the largest centred part of the right shape (theirs seven
+    eighths of that); each patch is cut from a crop of its own, at any place (theirs: all from one,
+    at five of nine places near a grid); those of `moco`.
+
+    Args:
+        image_size: pixels of the whole image, one number or (height, width).
+        crops: numbers of crops, >= 1, and of patches, >= 0; by default (2, 0) below 64 px, else the
+            paper's (2, 5).
+
+    Raises:
+        ValueError: if an argument is out of range, or there is no crop.
+    """
+    size = check_size("image_size", image_size)
+    small = is_small(size)
+    if crops is None:
+        crops = (2, 0) if small else (2, 5)
+    if len(crops) != 2 or crops[0] < 1 or crops[1] < 0:
+        raise ValueError(
+            "`crops` must be the numbers of crops, >= 1, and of patches, >= 0. Received: "
+            f"crops={tuple(crops)}. The paper's are (2, 5)."
+        )
+    crop_size = size if small else tuple(round(side * 5 / 7) for side in size)
+    patch_size = tuple(max(1, round(side * 3 / 7)) for side in size)
+    colours = [pillow.jitter(0.4, 0.4, 0.4, 0.1), Grayscale(0.2)]
+    crop = pillow.crop(crop_size, (0.2, 1.0) if small else (0.08, 0.6))
+    blur = [] if small else [pillow.blur(0.5)]
+    larger = pillow.crop(tuple(round(side * 8 / 7) for side in size), (0.6, 1.0))
+    pipelines = [
+        _whole(size),
+        Compose([crop, *colours, *blur, HorizontalFlip()]),
+        Compose([larger, *colours, HorizontalFlip(), PadAndCrop(patch_size, padding=0)]),
+    ]
+    made = 3 if crops[1] else 2
+    return MultiCrop(pipelines[:made], (1, *crops)[:made])
+
+
 def supervised(image_size: int | Sequence[int]) -> SingleView:
     """One view as classifiers are trained on: crop and flip, colours as they are.
 
@@ -523,6 +598,10 @@ def wmse(image_size: int | Sequence[int], num_views: int = 2) -> MultiCrop:
         HorizontalFlip(),
     ]
     return MultiCrop([Compose(pipeline)], [num_views])
+
+
+def _whole(size: tuple[int, int]) -> Compose:
+    return Compose([CenterCrop(size), HorizontalFlip()])
 
 
 def _crop_and_flip(size: tuple[int, int]) -> Compose:

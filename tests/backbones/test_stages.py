@@ -6,7 +6,7 @@ import pytest
 import toys
 
 from keras_ssl import backbones
-from keras_ssl.backbones import Backbone, stages, until
+from keras_ssl.backbones import Backbone, last_maps, stages, until
 
 IMAGES = toys.images(3, (16, 16, 3))
 
@@ -83,3 +83,38 @@ def test_names_that_are_no_stages_and_networks_of_one_piece_are_refused():
     network = keras.Model(inputs, keras.layers.Conv2D(4, 3)(inputs))
     with pytest.raises(ValueError, match="one of a single piece"):
         stages(Backbone(network))
+
+
+def small(nested=False):
+    backbone = backbones.small_conv((16, 16, 3), widths=(4, 6, 8), mean=0.5, std=0.2)
+    if not nested:
+        return backbone
+    return backbones.adopt(backbone.network, backbone.preprocessing, image_shape=(16, 16, 3))
+
+
+@pytest.mark.parametrize("nested", [False, True], ids=["own", "adopted"])
+def test_last_maps_are_those_of_the_stages(nested):
+    backbone = small(nested)
+    maps, widths = last_maps(backbone, 2)
+    found = maps(IMAGES, False)
+    assert widths == [6, 8]
+    for stage, x in zip(list(stages(backbone).values())[-2:], found):
+        np.testing.assert_allclose(stage.feature_map(IMAGES), x, atol=1e-5)
+    one, width = last_maps(backbone, 1)
+    np.testing.assert_allclose(one(IMAGES, False)[0], found[1], atol=1e-6)
+    assert width == [8]
+
+
+def test_last_maps_take_one_pass():
+    backbone = small()
+    moving = backbone.network.get_layer("stage1_bn").moving_mean
+    mean = np.mean(backbone.network.get_layer("stage1_conv")(backbone.prepared(IMAGES)), (0, 1, 2))
+    last_maps(backbone, 3)[0](IMAGES, True)
+    np.testing.assert_allclose(moving, 0.1 * mean, atol=1e-5)
+
+
+def test_maps_of_more_stages_than_there_are_are_refused():
+    with pytest.raises(ValueError, match="last 5 stages give feature maps.*last one alone"):
+        last_maps(small(), 5)
+    with pytest.raises(ValueError, match="last 2 stages give feature maps"):
+        last_maps(backbones.small_vit((32, 32, 3)), 2)

@@ -84,6 +84,17 @@ CASES = {
     ),
     "BarlowTwins": Case(lambda: keras_ssl.BarlowTwins(tiny_backbone(), head(None)), rate=0.03),
     "BiGAN": Case(bigan, rate=0.03),
+    "BoWNet": Case(lambda: keras_ssl.BoWNet(tiny_backbone(), num_words=12), rate=0.1),
+    "BoWNet of two generations": Case(
+        lambda: keras_ssl.BoWNet(tiny_backbone(), num_words=12, bag="presence", generations=2),
+        rate=0.1,
+        slow=True,
+    ),
+    "BoWNet with a teacher": Case(
+        lambda: keras_ssl.BoWNet(tiny_backbone(), frozen((12, 12, 3)), num_words=12),
+        rate=0.1,
+        slow=True,
+    ),
     "BYOL": Case(
         lambda: keras_ssl.BYOL(
             tiny_backbone(), head(None), head(None, 16, "predictor"), momentum=0.9
@@ -232,6 +243,16 @@ CASES = {
             tiny_backbone(), head("scale"), head(None, 16, "predictor"), queue_size=40
         ),
         rate=0.003,
+    ),
+    "OBoW": Case(
+        lambda: keras_ssl.OBoW(tiny_backbone(), num_words=40, momentum=0.9, scale=2.0), rate=0.1
+    ),
+    "OBoW of two levels": Case(
+        lambda: keras_ssl.OBoW(
+            backbones.small_conv(SHAPE, widths=(6, 8)), num_words=40, levels=2, momentum=0.9
+        ),
+        rate=0.03,
+        slow=True,
     ),
     "PIRL": Case(
         lambda: keras_ssl.PIRL(tiny_backbone(), COUNT, temperature=0.5, num_negatives=16), rate=0.03

@@ -5,7 +5,7 @@ import pytest
 from keras import ops
 from losses.test_contrastive import gradients
 
-from keras_ssl.losses import code_cross_entropy, swapped_prediction
+from keras_ssl.losses import code_cross_entropy, code_divergence, swapped_prediction
 from keras_ssl.ops import sinkhorn
 
 
@@ -97,3 +97,30 @@ def test_bad_arguments_are_named(pair, change, message):
         swapped_prediction(**{"scores1": pair[0], "scores2": pair[1], **change})
     with pytest.raises(ValueError, match="`codes` and `scores`"):
         code_cross_entropy(pair[0], pair[1][:3])
+
+
+# divergence
+
+
+def test_divergence_is_zero_where_prediction_and_codes_agree(pair):
+    scores = 3 * pair[0]
+    codes = np.array(ops.softmax(scores / 0.5))
+    assert float(code_divergence(codes, scores, 0.5)) == pytest.approx(0, abs=1e-5)
+    assert float(code_divergence(codes, pair[1], 0.5)) > 0.01
+    one_hot = np.eye(6, dtype="float32")[[2, 4]]
+    assert float(code_divergence(one_hot, 100 * one_hot)) == pytest.approx(0, abs=1e-5)
+
+
+def test_divergence_of_equal_scores_is_what_the_codes_lack_of_the_largest_entropy(pair):
+    codes = np.array(ops.softmax(3 * pair[0]))
+    entropy = -np.mean(np.sum(codes * np.log(codes), axis=1))
+    value = float(code_divergence(codes, np.zeros_like(codes)))
+    assert value == pytest.approx(math.log(6) - entropy, rel=1e-4)
+
+
+def test_divergence_has_the_gradient_of_the_cross_entropy_and_none_for_codes(pair):
+    codes = np.array(ops.softmax(3 * pair[0]))
+    _, (to_codes, to_scores) = gradients(lambda q, s: code_divergence(q, s, 0.3), codes, pair[1])
+    _, (_, expected) = gradients(lambda q, s: code_cross_entropy(q, s, 0.3), codes, pair[1])
+    assert to_codes is None or not np.any(to_codes)
+    np.testing.assert_allclose(to_scores, expected, atol=1e-6)

@@ -198,3 +198,12 @@ def test_evenness_is_the_entropy_of_the_sizes():
     assert clustering.evenness([3, 3, 3]) == pytest.approx(1)
     assert clustering.evenness([9, 0, 0]) == 0 == clustering.evenness([0, 0])
     assert clustering.evenness([2, 2, 0, 0]) == pytest.approx(0.5)
+
+
+def test_means_are_those_of_the_points_of_each_cluster(monkeypatch):
+    split_blocks(monkeypatch)
+    points, labels = RNG.normal(size=(50, 4)).astype("float32"), RNG.integers(0, 3, 50)
+    found = clustering.means(points, labels, 4)
+    for k in range(3):
+        np.testing.assert_allclose(found[k], points[labels == k].mean(0), atol=1e-5)
+    np.testing.assert_array_equal(found[3], 0)
