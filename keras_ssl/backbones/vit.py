@@ -149,8 +149,11 @@ def vit_base(
     return vit(768, 12, heads, input_shape, patch_size, name=name, **options)
 
 
-def block(x: Any, width: int, heads: int, initializer: str, name: str) -> Any:
-    """A block of a transformer on symbolic tokens `(B, T, width)`; names begin with `name`."""
+def block(x: Any, width: int, heads: int, initializer: str, name: str, attended: Any = None) -> Any:
+    """A block of a transformer on symbolic tokens `(B, T, width)`; names begin with `name`.
+
+    `attended`: symbolic, boolean `(B, T, T)`, which tokens (last axis) each one looks at.
+    """
     layers = keras.layers
     # Pre-norm: x + attention(norm(x)), then x + mlp(norm(x)); epsilon as in DeiT.
     y = layers.LayerNormalization(epsilon=1e-6, name=f"{name}_norm1")(x)
@@ -159,7 +162,7 @@ def block(x: Any, width: int, heads: int, initializer: str, name: str) -> Any:
         width // heads,
         kernel_initializer=_kernel(initializer, width, width),
         name=f"{name}_attention",
-    )(y, y)
+    )(y, y, attention_mask=attended)
     x = layers.Add(name=f"{name}_add1")([x, y])
     y = layers.LayerNormalization(epsilon=1e-6, name=f"{name}_norm2")(x)
     wide = 4 * width
