@@ -40,10 +40,10 @@ class IBOT(SSLModel):
         L_patch = 1/2 sum_{v in {0, 1}} mean_i sum_{p hidden} H( q(t_vp - c'), s_vp ) / max(1, n_v),
         q(t) = softmax(t / teacher_temperature),    H(q, s) = -sum_k q_k log softmax_k(s / 0.1),
 
-    n being the number of hidden patches of image i. Teacher, centres, temperatures and frozen prototypes are
-    as in `DINO`; c' follows the mean over all patches. With `centering="sinkhorn"` the targets of
-    the global batch are made even by three iterations of `ops.sinkhorn`, without centres; hidden
-    patches of all images together. Further terms, with their weights:
+    n being the number of hidden patches of image i. Teacher, centres, temperatures and frozen
+    prototypes are as in `DINO`; c' follows the mean over all patches. With `centering="sinkhorn"`
+    the targets of the global batch are made even by three iterations of `ops.sinkhorn`, without
+    centres; hidden patches of all images together. Further terms, with their weights:
 
         koleo_weight:  sum of `losses.koleo` of the student's vectors of the two large views;
         gram_weight:   `losses.gram` of the patches' features, student against teacher.

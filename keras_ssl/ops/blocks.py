@@ -62,8 +62,8 @@ def scattered_blocks(
     `highest`, and blocks are put one after the other: areas uniform between the square of a third
     of the shorter side and what the rate leaves, aspects between 0.3 and its inverse, uniform in
     their logarithm, places uniform. A block that does not fit, hides nothing new or would hide more
-    than the rate is left out. Bao et al. 2021 (BEiT), https://arxiv.org/abs/2106.08254, algorithm 1; Zhou et al.
-    2021 (iBOT), https://arxiv.org/abs/2111.07832, section 4.1.
+    than the rate is left out. Bao et al. 2021 (BEiT), https://arxiv.org/abs/2106.08254, algorithm
+    1; Zhou et al. 2021 (iBOT), https://arxiv.org/abs/2111.07832, section 4.1.
     Departures from the authors' code: 16 blocks are tried in all; theirs ends after 10 in a row
     that were left out.
 
