@@ -178,6 +178,7 @@ def block(
     drop_path: float = 0.0,
     salt: int = 0,
     layer_scale: float | None = None,
+    attended: Any = None,
 ) -> Any:
     """A block of a transformer on symbolic tokens `(B, T, width)`; names begin with `name`.
 
@@ -190,6 +191,7 @@ def block(
         drop_path: probability that an image skips a branch, in training.
         salt: of the attention's `DropPath`; the perceptron's has the next.
         layer_scale: as `vit`.
+        attended: symbolic, boolean `(B, T, T)`: which tokens (last axis) each one looks at.
     """
     layers = keras.layers
 
@@ -207,7 +209,7 @@ def block(
         width // heads,
         kernel_initializer=_kernel(initializer, width, width),
         name=f"{name}_attention",
-    )(y, y)
+    )(y, y, attention_mask=attended)
     x = layers.Add(name=f"{name}_add1")([x, branch(y, 1)])
     y = layers.LayerNormalization(epsilon=1e-6, name=f"{name}_norm2")(x)
     wide = 4 * width

@@ -1,6 +1,7 @@
 """Losses: pure functions of the global batch, computed in float32.
 
-They return a scalar; those of `likelihood` one number an image.
+They return a scalar; those of `likelihood`, and `masked_cross_entropy` and `smooth_l1`, one number
+an image.
 """
 
 from keras_ssl.losses.adversarial import discriminator_loss, joint_generator_loss
@@ -24,6 +25,7 @@ from keras_ssl.losses.distillation import (
     soft_target_cross_entropy,
     softmax_kl,
 )
+from keras_ssl.losses.entropy import koleo
 from keras_ssl.losses.likelihood import (
     bernoulli,
     discretized_logistic,
@@ -42,8 +44,8 @@ from keras_ssl.losses.noise_contrastive import (
 )
 from keras_ssl.losses.normality import center_and_scale, sigreg, sliced_wasserstein
 from keras_ssl.losses.redundancy import barlow_twins, coding_rate, vicreg
-from keras_ssl.losses.regression import invariance, negative_cosine
-from keras_ssl.losses.self_distillation import dino, dino_targets
+from keras_ssl.losses.regression import invariance, negative_cosine, smooth_l1
+from keras_ssl.losses.self_distillation import dino, dino_targets, gram, masked_cross_entropy
 from keras_ssl.losses.whitening import whitened_mse
 
 __all__ = [
@@ -62,12 +64,15 @@ __all__ = [
     "discriminator_loss",
     "feature_mse",
     "gaussian",
+    "gram",
     "info_nce",
     "inter_view_nce",
     "invariance",
     "joint_generator_loss",
     "kl_standard_normal",
+    "koleo",
     "labelled_cross_entropy",
+    "masked_cross_entropy",
     "memory_cross_entropy",
     "memory_scores",
     "negative_cosine",
@@ -77,6 +82,7 @@ __all__ = [
     "sigreg",
     "similarity_cross_entropy",
     "sliced_wasserstein",
+    "smooth_l1",
     "softmax_kl",
     "soft_target_cross_entropy",
     "squared_error",

@@ -64,3 +64,38 @@ def invariance(z: Any, num_global: int | None = None) -> Any:
         )
     z = ops.cast(z, "float32")
     return ops.mean(ops.square(z - ops.mean(z[:num_global], axis=0)))
+
+
+def smooth_l1(p: Any, z: Any, weights: Any, beta: float = 1.0) -> Any:
+    """Huber's error of an image's predictions, without gradient to the targets.
+
+        L_i = sum_m w_im mean_d h(p_imd - z_imd) / sum_m w_im,
+        h(e) = e^2 / (2 beta) where |e| < beta, else |e| - beta / 2
+
+    With beta 1, I-JEPA's loss in the authors' code (the paper has squared distances): Assran et al.
+    2023, https://arxiv.org/abs/2301.08243, section 3.
+
+    Args:
+        p: predictions, `(B, M, D)`, any floating dtype.
+        z: targets, `(B, M, D)`.
+        weights: w, `(B, M)`, >= 0, some of each image > 0.
+        beta: where it goes from a parabola to a line, > 0.
+
+    Returns:
+        float32 `(B,)`, one number an image; their mean over the global batch is the loss.
+
+    Raises:
+        ValueError: if `beta` is not positive or the shapes do not go together.
+    """
+    if not beta > 0:
+        raise ValueError(f"`beta` must be > 0. Received: beta={beta}. I-JEPA has 1.")
+    shapes = tuple(p.shape), tuple(z.shape), tuple(weights.shape)
+    if len(shapes[0]) != 3 or len(shapes[1]) != 3 or len(shapes[2]) != 2:
+        raise ValueError(
+            "`p` and `z` must have shape (B, M, D), `weights` (B, M). Received: "
+            f"shapes {shapes}. One row a patch, one image along the first axis."
+        )
+    errors = ops.abs(ops.cast(p, "float32") - ops.stop_gradient(ops.cast(z, "float32")))
+    errors = ops.where(errors < beta, ops.square(errors) / (2 * beta), errors - beta / 2)
+    weights = ops.cast(weights, "float32")
+    return ops.sum(weights * ops.mean(errors, axis=-1), axis=-1) / ops.sum(weights, axis=-1)

@@ -19,6 +19,8 @@ from keras_ssl.methods.denoising_autoencoder import DenoisingAutoencoder
 from keras_ssl.methods.dino import DINO
 from keras_ssl.methods.feature_distillation import FeatureDistillation
 from keras_ssl.methods.glow import Glow
+from keras_ssl.methods.ibot import IBOT
+from keras_ssl.methods.ijepa import IJEPA
 from keras_ssl.methods.image_gpt import ImageGPT
 from keras_ssl.methods.infomin import InfoMin
 from keras_ssl.methods.instdisc import InstDisc

@@ -14,6 +14,7 @@ from keras import ops
 from keras_ssl import backbones, distribute, losses, optimizers, views
 from keras_ssl.engine import SSLModel
 from keras_ssl.layers import ema, heads
+from keras_ssl.methods import self_distillation
 from keras_ssl.ops import is_small, l2_normalize
 
 
@@ -90,22 +91,13 @@ class DINO(SSLModel):
     ):
         super().__init__(**kwargs)
         self.backbone = backbones.adopt(backbone)
-        small = is_small(self.image_shape)
-        self.projector = projector or heads.mlp(
-            self.backbone.feature_dim,
-            (2048, 2048, 256),
-            hidden_norm=small,
-            output_norm=None,
-            use_bias=True,
-            kernel_initializer=keras.initializers.RandomNormal(stddev=0.02),
-            activation="gelu",
-        )
-        self.num_prototypes = num_prototypes or (1024 if small else 65_536)
+        self.projector = projector or self_distillation.projector(self)
+        self.num_prototypes = num_prototypes or (1024 if is_small(self.image_shape) else 65_536)
         self.temperature, self.teacher_temperature = temperature, teacher_temperature
         self.first_teacher_temperature = first_teacher_temperature
         self.temperature_epochs, self.freeze_epochs = temperature_epochs, freeze_epochs
         self.momentum, self.center_momentum = momentum, center_momentum
-        self._check()
+        self_distillation.check(self)
         self.prototypes = self._make_prototypes("prototypes")
         self.teacher_backbone = ema.make_teacher(self.backbone)
         self.teacher_projector = ema.make_teacher(self.projector)
@@ -119,10 +111,7 @@ class DINO(SSLModel):
         """Cross-entropies over all pairs of views; then the centre follows the teacher."""
         images = batch["views"]
         heads.check_views("DINO", images, "dino")
-        frozen = self.epoch < self.freeze_epochs
-        # Frozen by a zero gradient, so that one graph serves all steps.
-        prototypes = ops.convert_to_tensor(self.prototypes)
-        prototypes = ops.where(frozen, ops.stop_gradient(prototypes), prototypes)
+        prototypes = self_distillation.frozen_at_first(self, self.prototypes)
         student = _scores(images, self.backbone, self.projector, prototypes, training)
         networks = (self.teacher_backbone, self.teacher_projector, self.teacher_prototypes)
         teacher = _scores(images[:2], *networks, training)
@@ -130,7 +119,7 @@ class DINO(SSLModel):
         temperature = self._teacher_temperature()
         loss = losses.dino(student, teacher, self.center, temperature, self.temperature)
         targets = losses.dino_targets(ops.concatenate(teacher), self.center, temperature)
-        entropy = _mean_entropy(targets)
+        entropy = self_distillation.mean_entropy(targets)
         # Scores of 65,536 prototypes are not gathered: all replicas have as many images, so the
         # mean of their means is that of the global batch.
         means = ops.concatenate([ops.stack([loss, entropy]), _mean_scores(teacher)])
@@ -142,12 +131,10 @@ class DINO(SSLModel):
 
     def after_step(self):
         """The teacher follows the student, ever more slowly."""
-        share = self.share_of_run(self.step - 1)  # the optimizer has counted this step already
-        decay = optimizers.cosine_momentum(share, 1, self.momentum)
+        decay = self_distillation.teacher_decay(self)
         ema.update(self.teacher_backbone, self.backbone, decay)
         ema.update(self.teacher_projector, self.projector, decay)
-        moved = decay * self.teacher_prototypes + (1 - decay) * self.prototypes
-        self.teacher_prototypes.assign(moved)
+        self_distillation.follow(self.teacher_prototypes, self.prototypes, decay)
 
     def embed(self, images):
         """The student's bottleneck, of unit length, in inference mode."""
@@ -155,7 +142,7 @@ class DINO(SSLModel):
 
     def assign(self, images):
         """The student's prototype of greatest cosine."""
-        scores = ops.matmul(self.embed(images), ops.transpose(l2_normalize(self.prototypes)))
+        scores = self_distillation.cosines(self.embed(images), self.prototypes)
         return ops.argmax(scores, axis=-1)
 
     def default_views(self, image_size):
@@ -173,62 +160,28 @@ class DINO(SSLModel):
         to 0.4 along a cosine. Others: SGD with momentum 0.9, 0.03 * batch / 256, L2 1e-4. Biases
         and gains do not decay.
         """
-        peak = (5e-4 if self._is_transformer() else 0.03) * batch_size / 256
-        warmup = self.warmup_steps(total_steps)
-        schedule = optimizers.WarmupCosine(peak, total_steps, warmup, floor=min(1e-6, peak))
         if self._is_transformer():
-            decay = keras.optimizers.schedules.CosineDecay(0.04, total_steps, alpha=10.0)
-            return optimizers.AdamW(schedule, decay, epsilon=1e-8, clipnorm=3.0)
+            return self_distillation.transformer_optimizer(self, total_steps, batch_size)
+        peak, warmup = 0.03 * batch_size / 256, self.warmup_steps(total_steps)
+        schedule = optimizers.WarmupCosine(peak, total_steps, warmup, floor=min(1e-6, peak))
         return optimizers.SGD(schedule, weight_decay=1e-4, exclude_1d=True, clipnorm=3.0)
 
     def _is_transformer(self):
         return self.backbone.kind == "tokens"
 
     def _teacher_temperature(self):
-        last = self.teacher_temperature
-        if self.first_teacher_temperature is None or not self.temperature_epochs:
-            return last
-        share = ops.minimum(1.0, self.epoch / self.temperature_epochs)
-        share = ops.where(self.steps_per_epoch > 0, share, 1.0)
-        return self.first_teacher_temperature * (1 - share) + last * share
+        return self_distillation.teacher_temperature(self)
 
     def _make_prototypes(self, name, trainable=True):
-        return self.add_weight(
-            shape=(self.num_prototypes, self.projector.output_shape[-1]),
-            initializer=keras.initializers.RandomNormal(stddev=0.02),
-            trainable=trainable,
-            name=name,
-        )
-
-    def _check(self):
-        if self.num_prototypes < 2:
-            raise ValueError(
-                f"`num_prototypes` must be >= 2. Received: num_prototypes={self.num_prototypes}."
-            )
-        for name in ("temperature", "teacher_temperature", "first_teacher_temperature"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ValueError(f"`{name}` must be > 0. Received: {name}={value}.")
-        for name in ("temperature_epochs", "freeze_epochs"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"`{name}` must be >= 0. Received: {getattr(self, name)}.")
-        for name in ("momentum", "center_momentum"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"`{name}` must be in [0, 1]. Received: {getattr(self, name)}.")
+        width = self.projector.output_shape[-1]
+        return self_distillation.add_prototypes(self, name, width, trainable)
 
 
 def _scores(images, backbone, projector, prototypes, training):
     """Cosines with the prototypes, float32 `(batch, K)`, of each view."""
     features = ops.concatenate(heads.chain_views(images, backbone, training=training))
     z = l2_normalize(projector(features, training=training))
-    scores = ops.matmul(z, ops.transpose(l2_normalize(prototypes)))
-    return ops.split(scores, len(images))
-
-
-def _mean_entropy(distributions):
-    """Mean over the rows, in nats."""
-    logs = ops.log(ops.maximum(distributions, 1e-30))
-    return -ops.mean(ops.sum(distributions * logs, axis=-1))
+    return ops.split(self_distillation.cosines(z, prototypes), len(images))
 
 
 def _mean_scores(teacher):

@@ -12,6 +12,7 @@ from keras import ops
 from keras_ssl import backbones, distribute, losses, optimizers, views
 from keras_ssl.engine import SSLModel
 from keras_ssl.layers import ema, heads
+from keras_ssl.methods import self_distillation
 from keras_ssl.ops import is_small, l2_normalize
 
 
@@ -69,18 +70,9 @@ class SimDINO(SSLModel):
     ):
         super().__init__(**kwargs)
         self.backbone = backbones.adopt(backbone)
-        small = is_small(self.image_shape)
-        self.projector = projector or heads.mlp(
-            self.backbone.feature_dim,
-            (2048, 2048, 256),
-            hidden_norm=small,
-            output_norm=None,
-            use_bias=True,
-            kernel_initializer=keras.initializers.RandomNormal(stddev=0.02),
-            activation="gelu",
-        )
+        self.projector = projector or self_distillation.projector(self)
         if momentum is None:
-            momentum = 0.99 if small else 0.996
+            momentum = 0.99 if is_small(self.image_shape) else 0.996
         self.epsilon, self.weight, self.momentum = epsilon, weight, momentum
         if not epsilon > 0 or not weight >= 0 or not 0 <= momentum <= 1:
             raise ValueError(
@@ -106,8 +98,7 @@ class SimDINO(SSLModel):
 
     def after_step(self):
         """The teacher follows the student, ever more slowly."""
-        share = self.share_of_run(self.step - 1)  # the optimizer has counted this step already
-        decay = optimizers.cosine_momentum(share, 1, self.momentum)
+        decay = self_distillation.teacher_decay(self)
         ema.update(self.teacher_backbone, self.backbone, decay)
         ema.update(self.teacher_projector, self.projector, decay)
 
@@ -130,10 +121,7 @@ class SimDINO(SSLModel):
         The warm-up takes a tenth of the run at most. Weight decay from 0.04 to 0.4 along a cosine,
         not on biases and gains; gradients are clipped at 3, each variable's by itself.
         """
-        peak, warmup = 5e-4 * batch_size / 256, self.warmup_steps(total_steps)
-        schedule = optimizers.WarmupCosine(peak, total_steps, warmup, floor=min(1e-6, peak))
-        decay = keras.optimizers.schedules.CosineDecay(0.04, total_steps, alpha=10.0)
-        return optimizers.AdamW(schedule, decay, epsilon=1e-8, clipnorm=3.0)
+        return self_distillation.transformer_optimizer(self, total_steps, batch_size)
 
 
 def _embeddings(images, backbone, projector, training):

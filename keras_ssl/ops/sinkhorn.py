@@ -6,7 +6,7 @@ from typing import Any
 from keras import ops
 
 
-def sinkhorn(scores: Any, epsilon: float = 0.05, iterations: int = 3) -> Any:
+def sinkhorn(scores: Any, epsilon: Any = 0.05, iterations: int = 3, weights: Any = None) -> Any:
     """Soft assignments of samples to prototypes that use all prototypes about equally.
 
     Starting from Q = exp(scores / epsilon), each iteration divides the columns by their sums, then
@@ -25,8 +25,11 @@ def sinkhorn(scores: Any, epsilon: float = 0.05, iterations: int = 3) -> Any:
 
     Args:
         scores: `(B, K)`, any floating dtype; the whole global batch.
-        epsilon: > 0; the smaller, the harder the assignments. SwAV: 0.05 for cosines.
+        epsilon: > 0, a number or a scalar tensor; the smaller, the harder the assignments. SwAV:
+            0.05 for cosines.
         iterations: >= 1; SwAV: 3.
+        weights: `(B,)`, 1 for samples that count and 0 for others, which get an assignment but do
+            not share in the balance of the columns; None for 1.
 
     Returns:
         float32 `(B, K)`, >= 0; every row sums to 1, every column to about B / K.
@@ -39,7 +42,7 @@ def sinkhorn(scores: Any, epsilon: float = 0.05, iterations: int = 3) -> Any:
             "`scores` must have shape (B, K), samples by prototypes. "
             f"Received: scores.shape={tuple(scores.shape)}. Reshape it to a matrix."
         )
-    if not epsilon > 0:
+    if isinstance(epsilon, int | float) and not epsilon > 0:
         raise ValueError(
             f"`epsilon` must be > 0. Received: epsilon={epsilon}. 0.05 suits cosine scores."
         )
@@ -49,8 +52,19 @@ def sinkhorn(scores: Any, epsilon: float = 0.05, iterations: int = 3) -> Any:
         )
     log_q = ops.cast(scores, "float32") / epsilon
     for _ in range(iterations):
-        log_q = ops.log_softmax(ops.log_softmax(log_q, axis=0), axis=1)
+        if weights is None:
+            log_q = ops.log_softmax(log_q, axis=0)
+        else:
+            log_q = log_q - _log_column_sums(log_q, weights)
+        log_q = ops.log_softmax(log_q, axis=1)
     return ops.softmax(log_q, axis=1)  # of logarithms of rows that sum to 1: their exponential
+
+
+def _log_column_sums(log_q: Any, weights: Any) -> Any:
+    """Of the rows that count, `(1, K)`; 0 where none does."""
+    counted = ops.where(ops.cast(weights, "float32")[:, None] > 0, log_q, -1e30)
+    sums = ops.logsumexp(counted, axis=0, keepdims=True)
+    return ops.where(sums > -1e29, sums, 0.0)
 
 
 def usage_entropy(codes: Any) -> Any:

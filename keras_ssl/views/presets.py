@@ -280,6 +280,7 @@ def dino(
     crops: Sequence[int] | None = None,
     small_size: int | Sequence[int] | None = None,
     transformer: bool = True,
+    split: float | None = None,
 ) -> MultiCrop:
     """DINO's multi-crop: two large views, drawn as BYOL's, and several small ones of one image.
 
@@ -301,6 +302,8 @@ def dino(
         small_size: pixels of the small views; by default half the large ones' below 64 px, else
             three sevenths of them.
         transformer: whether shares of the area are those for vision transformers.
+        split: share of the area up to which small views go and from which large ones begin, in
+            (0.08, 1); by default as above. iBOT has 0.25.
 
     Raises:
         ValueError: if an argument is out of range.
@@ -317,17 +320,13 @@ def dino(
     if small_size is None:
         small_size = tuple(max(1, round(side * (1 / 2 if small else 3 / 7))) for side in size)
     small_size = check_size("small_size", small_size)
+    if split is not None and not 0.08 < split < 1:
+        raise ValueError(f"`split` must be in (0.08, 1). Received: split={split}. DINO has 0.4.")
     if small:
-        large_scale, small_scale = (0.08, 1.0), (0.08, 0.3)
+        large_scale, small_scale = (split or 0.08, 1.0), (0.08, split or 0.3)
     else:
-        large_scale, small_scale = (
-            ((0.4, 1.0), (0.05, 0.4))
-            if transformer
-            else (
-                (0.14, 1.0),
-                (0.05, 0.14),
-            )
-        )
+        split = split or (0.4 if transformer else 0.14)
+        large_scale, small_scale = (split, 1.0), (0.05, split)
     # Small views are cut out of the same large images, so they are antialiased whatever their size.
     large, local = (
         RandomResizedCrop(own, share, interpolation="bicubic", antialias=not small)
@@ -571,6 +570,22 @@ def simmim(image_size: int | Sequence[int]) -> SingleView:
     """
     crop = pillow.crop(check_size("image_size", image_size), (0.67, 1.0))
     return SingleView(Compose([crop, HorizontalFlip()]))
+
+
+def ijepa(image_size: int | Sequence[int]) -> SingleView:
+    """I-JEPA's one view: crop of 30-100 % of the area, bilinear; neither flip nor colours.
+
+    The crop is torchvision's. Assran et al. 2023, https://arxiv.org/abs/2301.08243 (appendix A);
+    the authors' code.
+
+    Args:
+        image_size: pixels of the view, one number or (height, width).
+
+    Raises:
+        ValueError: if `image_size` is invalid.
+    """
+    crop = pillow.crop(check_size("image_size", image_size), (0.3, 1.0))
+    return SingleView(Compose([crop]))
 
 
 def wmse(image_size: int | Sequence[int], num_views: int = 2) -> MultiCrop:

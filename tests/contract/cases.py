@@ -17,6 +17,7 @@ from keras_ssl import backbones, data
 from keras_ssl.layers import heads
 from keras_ssl.layers.decoders import conv_decoder
 from keras_ssl.layers.discriminators import pair_discriminator
+from keras_ssl.methods.ijepa import ijepa_predictor
 from keras_ssl.methods.mae import mae_decoder
 from recipes.simsiam_variants import AlternatingSimSiam
 
@@ -38,10 +39,10 @@ class Case:
     cls: type | None = None
 
 
-def tiny_transformer():
-    """A transformer of one block on four patches, that starts as MoCo v3's; 8 features."""
+def tiny_transformer(grid=2):
+    """A transformer of one block on `grid`^2 patches, that starts as MoCo v3's; 8 features."""
     start = {"positions": "sincos", "initializer": "glorot_uniform", "frozen_patches": True}
-    return backbones.vit(8, 1, 2, SHAPE, pooling="avg", **start)
+    return backbones.vit(8, 1, 2, SHAPE, SHAPE[0] // grid, pooling="avg", **start)
 
 
 def tiny_decoder():
@@ -174,6 +175,33 @@ CASES = {
         slow=True,
     ),
     "Glow": Case(lambda: keras_ssl.Glow(SHAPE, num_levels=2, num_steps=1, width=8), rate=1e-4),
+    "IBOT": Case(
+        lambda: keras_ssl.IBOT(
+            tiny_transformer(4), head(None), num_prototypes=20, momentum=0.9, freeze_epochs=1 / 3
+        ),
+        rate=0.03,
+    ),
+    "IBOT with DINOv2's and DINOv3's terms": Case(
+        lambda: keras_ssl.IBOT(
+            tiny_transformer(4),
+            head(None),
+            num_prototypes=20,
+            shared_head=False,
+            centering="sinkhorn",
+            koleo_weight=0.1,
+            gram_weight=1.0,
+            masked_views=1.0,
+            momentum=0.9,
+            freeze_epochs=0,
+        ),
+        rate=0.03,
+        slow=True,
+    ),
+    "IJEPA": Case(
+        lambda: keras_ssl.IJEPA(
+            tiny_transformer(4), ijepa_predictor((4, 4), 8, 8, 2, 8, 1, 2), momentum=0.9
+        )
+    ),
     "ImageGPT": Case(lambda: keras_ssl.ImageGPT(SHAPE, 16, width=16, depth=2, heads=2), rate=0.03),
     "ImageGPT of hidden tokens": Case(
         lambda: keras_ssl.ImageGPT(

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_ssl.layers.mask_tokens import MaskTokens
+from keras_ssl.layers.mask_tokens import MaskTokens, QueryTokens
 from keras_ssl.ops import masking
 from keras_ssl.ops.positions import sincos_positions
 
@@ -19,3 +19,15 @@ def test_tokens_stand_at_their_places():
     assert np.array(layer.token).std() > 0
     again = MaskTokens.from_config(layer.get_config())
     assert again.grid == (2, 3) and again.length == 6
+
+
+def test_queries_stand_at_the_places_that_are_asked_for():
+    rng = np.random.default_rng(0)
+    known = rng.normal(size=(3, 2, 8)).astype("float32")
+    places, asked = rng.integers(0, 6, (3, 2)), rng.integers(0, 6, (3, 4))
+    layer = QueryTokens((2, 3))
+    made = np.array(layer(known, places, asked))
+    waves = sincos_positions((2, 3), 8)
+    np.testing.assert_allclose(made[:, :2], known + waves[places], atol=1e-6)
+    np.testing.assert_allclose(made[:, 2:], np.array(layer.token) + waves[asked], atol=1e-6)
+    assert QueryTokens.from_config(layer.get_config()).grid == (2, 3)

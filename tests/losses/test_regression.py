@@ -3,7 +3,7 @@ import pytest
 from keras import ops
 from losses.test_contrastive import gradients
 
-from keras_ssl.losses import invariance, negative_cosine
+from keras_ssl.losses import invariance, negative_cosine, smooth_l1
 
 
 @pytest.fixture
@@ -98,3 +98,33 @@ def test_invariance_checks_its_arguments():
     for num_global in (0, 3):
         with pytest.raises(ValueError, match=f"`num_global`.*num_global={num_global} for 2 views"):
             invariance(z, num_global)
+
+
+def test_smooth_l1_is_a_parabola_then_a_line():
+    """1/8 at a half, beta / 2 at beta, and a slope of one beyond."""
+    zero, one = np.zeros((1, 1, 4), "float32"), np.ones((1, 1), "float32")
+    for beta, error, expected in ((1, 0.5, 0.125), (1, 3, 2.5), (2, 2, 1), (2, 5, 4), (1, 0, 0)):
+        for sign in (1, -1):
+            found = smooth_l1(zero + sign * error, zero, one, beta)
+            assert float(found[0]) == pytest.approx(expected, rel=1e-6)
+
+
+def test_smooth_l1_is_the_weighted_mean_of_an_image():
+    rng = np.random.default_rng(0)
+    p, z = rng.normal(size=(2, 3, 4, 5)).astype("float32")
+    weights = np.array([[1, 1, 0, 0], [1, 1, 1, 1], [1, 0, 0, 0]], "float32")
+    found = np.array(smooth_l1(p, z, weights))
+    for i, count in enumerate((2, 4, 1)):
+        own = slice(i, i + 1), slice(count)
+        expected = smooth_l1(p[own], z[own], np.ones((1, count)))
+        assert found[i] == pytest.approx(float(expected[0]), rel=1e-5)
+    _, (grad_p, grad_z) = gradients(lambda *both: ops.mean(smooth_l1(*both, weights)), p, z)
+    assert not grad_z.any() and not grad_p[weights == 0].any() and grad_p[weights == 1].all()
+
+
+def test_wrong_arguments_of_smooth_l1():
+    p = np.zeros((3, 2, 4))
+    with pytest.raises(ValueError, match="`beta` must be > 0. Received: beta=0"):
+        smooth_l1(p, p, np.ones((3, 2)), 0)
+    with pytest.raises(ValueError, match=r"`weights` \(B, M\). Received: shapes .*\(3, 2, 4\)"):
+        smooth_l1(p, p, np.ones((3, 2, 4)))

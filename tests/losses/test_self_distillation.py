@@ -7,7 +7,14 @@ import pytest
 from keras import ops
 from losses.test_contrastive import gradients
 
-from keras_ssl.losses import cross_view_cross_entropy, dino, dino_targets
+from keras_ssl.losses import (
+    code_cross_entropy,
+    cross_view_cross_entropy,
+    dino,
+    dino_targets,
+    gram,
+    masked_cross_entropy,
+)
 
 rng = np.random.default_rng(0)
 
@@ -87,3 +94,58 @@ def test_wrong_arguments():
         dino(two, two, np.zeros(6), temperature=-1)
     with pytest.raises(ValueError, match="two views or more.*Received: 1 scores, 1 codes"):
         cross_view_cross_entropy([ops.softmax(two[0])], two[:1])
+
+
+def hidden_patches(images=5, patches=4, prototypes=6):
+    shape = (images, patches, prototypes)
+    student = rng.normal(size=shape).astype("float32")
+    targets = np.array(ops.softmax(rng.normal(size=shape).astype("float32")))
+    weights = (rng.random((images, patches)) < 0.6).astype("float32")
+    weights[0], weights[1] = 0, 1  # none and all of an image
+    return student, targets, weights
+
+
+def test_masked_cross_entropy_is_the_mean_over_the_hidden_patches_of_an_image():
+    student, targets, weights = hidden_patches()
+    found = np.array(masked_cross_entropy(student, targets, weights, 0.3))
+    assert found.shape == (5,) and found[0] == 0
+    for i in range(1, 5):
+        own = weights[i] == 1
+        if own.any():
+            expected = code_cross_entropy(targets[i][own], student[i][own], 0.3)
+            assert found[i] == pytest.approx(float(expected), rel=1e-5)
+    even = masked_cross_entropy(np.zeros_like(student), targets, weights)
+    np.testing.assert_allclose(even, math.log(6) * weights.any(axis=1), rtol=1e-5)
+
+
+def test_patches_that_are_seen_and_targets_get_no_gradient():
+    student, targets, weights = hidden_patches()
+
+    def loss(student, targets):
+        return ops.mean(masked_cross_entropy(student, targets, weights))
+
+    _, (found, none) = gradients(loss, student, targets)
+    assert not none.any() and not found[weights == 0].any()
+    assert (np.abs(found[weights == 1]).max(axis=-1) > 0).all()
+
+
+def test_gram_knows_patches_by_what_they_are_like():
+    student, teacher = rng.normal(size=(2, 3, 5, 8)).astype("float32")
+    rotation, _ = np.linalg.qr(rng.normal(size=(8, 8)))
+    turned = (2 * teacher @ rotation).astype("float32")
+    assert float(gram(turned, teacher)) == pytest.approx(0, abs=1e-6)
+    assert float(gram(turned, student)) == pytest.approx(float(gram(teacher, student)), rel=1e-4)
+    # One image of two patches: opposite for the student, equal for the teacher.
+    opposite, equal = np.array([[[1.0, 0], [-1, 0]]]), np.array([[[0, 2.0, 0], [0, 1, 0]]])
+    assert float(gram(opposite, equal)) == pytest.approx(2)  # (0 + 4 + 4 + 0) / 4
+    _, (found, none) = gradients(gram, student, teacher)
+    assert found.any() and not none.any()
+
+
+def test_wrong_shapes_of_patches():
+    with pytest.raises(ValueError, match=r"`weights` \(B, M\). Received: shapes .*\(3, 2, 1\)"):
+        masked_cross_entropy(np.zeros((3, 2, 4)), np.zeros((3, 2, 4)), np.zeros((3, 2, 1)))
+    with pytest.raises(ValueError, match="`temperature` must be > 0. Received: temperature=0"):
+        masked_cross_entropy(*hidden_patches(), temperature=0)
+    with pytest.raises(ValueError, match=r"same L patches. Received: student.shape=\(3, 2, 4\)"):
+        gram(np.zeros((3, 2, 4)), np.zeros((3, 3, 4)))

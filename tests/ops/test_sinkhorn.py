@@ -118,3 +118,14 @@ def test_bad_arguments_are_named(arguments, message):
 def test_usage_of_one_prototype_is_refused():
     with pytest.raises(ValueError, match=r"`codes`.*K >= 2.*\(4, 1\)"):
         usage_entropy(np.ones((4, 1)))
+
+
+def test_samples_that_do_not_count_change_nothing_for_the_others(scores):
+    weights = np.array([1, 0, 1, 1, 0, 1, 1, 1, 0, 1, 1, 1], "float32")
+    found = np.array(sinkhorn(scores, 0.1, 3, weights))
+    counted = weights == 1
+    np.testing.assert_allclose(found[counted], sinkhorn(scores[counted], 0.1, 3), rtol=1e-4)
+    np.testing.assert_allclose(found.sum(axis=1), 1, rtol=1e-5)
+    np.testing.assert_allclose(sinkhorn(scores, 0.1, 3, np.ones(12)), sinkhorn(scores, 0.1, 3))
+    none = np.array(sinkhorn(scores, 0.1, 3, np.zeros(12)))
+    np.testing.assert_allclose(none, ops.softmax(scores / 0.1), rtol=1e-4)
