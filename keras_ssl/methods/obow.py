@@ -130,14 +130,13 @@ class OBoW(SSLModel):
         """Divergence of predictions from bags of the global batch; then words are renewed."""
         heads.check_views("OBoW", batch["views"], "obow")
         whole, *crops = batch["views"]
-        vocabularies = [ops.convert_to_tensor(queue.keys) for queue in self.vocabularies]
+        places = self._places(whole, training)
         bags = [
-            distribute.all_gather(self._bag(level, places, vocabularies[level], training))
-            for level, places in enumerate(self._places(whole, training))
+            distribute.all_gather(self._bag(level, x, training)) for level, x in enumerate(places)
         ]
         weights = [
-            l2_normalize(generator(l2_normalize(vocabulary), training=training))
-            for generator, vocabulary in zip(self.generators, vocabularies)
+            l2_normalize(generator(l2_normalize(ops.stop_gradient(queue.keys)), training=training))
+            for generator, queue in zip(self.generators, self.vocabularies)
         ]
         features = heads.chain_views(crops, self.backbone, training=training)
         features = [distribute.all_gather(ops.cast(h, "float32")) for h in features]
@@ -148,6 +147,9 @@ class OBoW(SSLModel):
                 scores = self.scale * ops.matmul(h, ops.transpose(own))
                 share = sizes.count(size) * self.levels
                 loss += losses.code_divergence(bag, scores) / share
+        if training:  # last: bags and weights are those of the same words
+            for level, x in enumerate(places):
+                self.vocabularies[level].enqueue(distribute.all_gather(self._new_words(level, x)))
         return {
             "loss": loss,
             "word_entropy": sum(map(usage_entropy, bags)) / self.levels,
@@ -189,17 +191,15 @@ class OBoW(SSLModel):
         maps = [ops.cast(x, "float32") for x in self._maps(images, training)]
         return [ops.stop_gradient(_without_border(x)) for x in maps]
 
-    def _bag(self, level, places, vocabulary, training):
-        """Bags of this replica's images by the words so far; then places of theirs enter."""
-        queue, mean_distance = self.vocabularies[level], self.mean_distances[level]
+    def _bag(self, level, places, training):
+        """Bags of this replica's images; the mean distance moves before it is used."""
         flat = ops.reshape(places, (-1, places.shape[1] * places.shape[2], places.shape[3]))
-        distances = words.squared_distances(flat, vocabulary)
-        mean = ops.convert_to_tensor(mean_distance)
+        distances = words.squared_distances(flat, self.vocabularies[level].keys)
+        mean = ops.convert_to_tensor(self.mean_distances[level])
         if training:
             nearest = distribute.replica_mean(ops.mean(ops.min(distances, axis=-1)))
             mean = _KEPT * mean + (1.0 - _KEPT) * nearest
-            mean_distance.assign(mean)
-            queue.enqueue(distribute.all_gather(self._new_words(level, places)))
+            self.mean_distances[level].assign(mean)
         return words.soft_bag(distances, self.sharpness / ops.maximum(mean, 1e-6))
 
     def _new_words(self, level, places):
