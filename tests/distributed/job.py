@@ -114,7 +114,7 @@ def toys():
             two_epochs,
         ),
         "banks": (
-            lambda: compiled(keras_ssl.DeepClusterV2(backbone(), 48, num_heads=2), 0.01),
+            lambda: compiled(keras_ssl.DeepClusterV2(backbone(), 48, num_heads=2), 0.003),
             plain,
             two_epochs,
         ),
