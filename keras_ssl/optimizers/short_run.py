@@ -22,8 +22,8 @@ class ShortRun:
     "Five lines".
 
     Attributes:
-        below: runs of fewer optimizer steps than this are short. The methods' 10,000 is as far as it
-            was compared: at 190, 760, 2,280 and 9,672 steps SimCLR with Adam is ahead by 2.3, 3.9,
+        below: runs of fewer optimizer steps than this are short. The methods' 10,000 is as far as
+            was compared: at 190, 760, 2,280 and 9,672 steps SimCLR is ahead with Adam, by 2.3, 3.9,
             3.4 and 3.0 points (`benchmarks/RESULTS.md`, "The paper's optimizer or Adam").
         learning_rate: Adam's peak, for any batch size.
         constant: whether the rate stays at its peak: for layers that are made anew in each epoch,
