@@ -161,65 +161,59 @@ class IBOT(SSLModel):
         heads.check_views("IBOT", images, "dino")
         large, hidden = ops.concatenate(images[:2]), self._hidden_patches(batch["mask_noise"])
         prefix = self._parts.prefix
-        order = blocks.marked_first(hidden)  # (2 B, L): the first `self.hidden` places count
-        weights = masking.first_places(hidden[:, :, None], order, self.hidden)[:, :, 0]
+        places = blocks.marked_first(hidden)[:, : self.hidden]
+        weights = ops.take_along_axis(hidden, places, axis=1)  # 0 where fewer are hidden
         student = self._tokens(self._parts, large, training, hidden)
         teacher = ops.stop_gradient(self._tokens(self._teacher_parts, large, training))
+
         vectors = self._pooled(student)
         small = heads.chain_views(images[2:], self.backbone, training=training)
-        z, z_patches = self._embeddings(
-            ops.concatenate([vectors, *small]),
-            masking.first_places(student[:, prefix:], order, self.hidden),
-            (self.projector, None if self.shared_head else self.patch_projector),
-            training,
-        )
-        t, t_patches = self._embeddings(
-            self._pooled(teacher),
-            teacher[:, prefix:],
-            (self.teacher_projector, None if self.shared_head else self.teacher_patch_projector),
-            training,
-        )
+        z = ops.concatenate([vectors, *small])
+        z_hidden = masking.first_places(student[:, prefix:], places, self.hidden)
+        projectors, prototypes = self._student_head()
+        z, z_hidden = _embeddings(z, z_hidden, projectors, training)
+        scores = ops.split(self_distillation.cosines(z, prototypes[0]), len(images))
+        hidden_scores = self_distillation.cosines(z_hidden, prototypes[1])
+
+        projectors, prototypes = self._teacher_head()
+        t_patches = teacher[:, prefix:]
+        t, t_patches = _embeddings(self._pooled(teacher), t_patches, projectors, training)
         t, t_patches = ops.stop_gradient(t), ops.stop_gradient(t_patches)
-        own, own_patches = self._student_prototypes()
-        theirs, theirs_patches = self._teacher_prototypes()
-        scores = ops.split(self_distillation.cosines(z, own), len(images))
-        patch_scores = self_distillation.cosines(z_patches, own_patches)
-        targets = self._targets(self_distillation.cosines(t, theirs), "center")
-        hidden_t = masking.first_places(t_patches, order, self.hidden)
-        patch_targets = self._targets(
-            self_distillation.cosines(hidden_t, theirs_patches), "patch_center", weights
+        t_hidden = masking.first_places(t_patches, places, self.hidden)
+        targets = self._targets(self_distillation.cosines(t, prototypes[0]), "center")
+        hidden_targets = self._targets(
+            self_distillation.cosines(t_hidden, prototypes[1]), "patch_center", weights
         )
-        temperature = self.temperature
-        found = [
-            losses.cross_view_cross_entropy(ops.split(targets, 2), scores, temperature),
-            ops.mean(
-                losses.masked_cross_entropy(patch_scores, patch_targets, weights, temperature)
-            ),
-            self_distillation.mean_entropy(targets),
-            losses.gram(student[:, prefix:], teacher[:, prefix:]) if self.gram_weight else 0.0,
-        ]
-        # All replicas have as many images, so the mean of their means is that of the global batch.
         # Scores are linear in unit vectors: their mean over all places is that of the mean vector.
         means = [
-            ops.stack([ops.cast(x, "float32") for x in found]),
-            self_distillation.cosines(ops.mean(t, axis=0), theirs),
-            self_distillation.cosines(ops.mean(t_patches, axis=(0, 1)), theirs_patches),
+            self_distillation.cosines(ops.mean(t, axis=0), prototypes[0]),
+            self_distillation.cosines(ops.mean(t_patches, axis=(0, 1)), prototypes[1]),
         ]
-        means = ops.mean(distribute.all_gather(ops.concatenate(means)[None]), axis=0)
-        class_loss, patch_loss, entropy, gram = ops.unstack(means[: len(found)])
+
+        patch_losses = losses.masked_cross_entropy(
+            hidden_scores, hidden_targets, weights, self.temperature
+        )
+        found = [
+            losses.cross_view_cross_entropy(ops.split(targets, 2), scores, self.temperature),
+            ops.mean(patch_losses),
+            self_distillation.mean_entropy(targets),
+            losses.gram(student[:, prefix:], teacher[:, prefix:])
+            if self.gram_weight
+            else ops.zeros(()),
+        ]
+        # All replicas have as many images, so the mean of their means is that of the global batch.
+        means = ops.stop_gradient(ops.concatenate(means))
+        gathered = distribute.all_gather(ops.concatenate([ops.stack(found), means])[None])
+        gathered = ops.mean(gathered, axis=0)
+        class_loss, patch_loss, entropy, gram = ops.unstack(gathered[: len(found)])
         if training and self.centering == "mean":
-            self._move_centers(*ops.split(ops.stop_gradient(means[len(found) :]), 2))
+            self._move_centers(*ops.split(gathered[len(found) :], 2))
         loss = class_loss + self.patch_weight * patch_loss + self.gram_weight * gram
         if self.koleo_weight:
             both = ops.stack(ops.split(vectors, 2), axis=1)  # (B, 2, D)
             both = distribute.all_gather(ops.cast(both, "float32"))
             loss += self.koleo_weight * sum(losses.koleo(both[:, v]) for v in range(2))
-        return {
-            "loss": loss,
-            "class_loss": class_loss,
-            "patch_loss": patch_loss,
-            "teacher_entropy": entropy,
-        }
+        return dict(zip(self.loss_names, (loss, class_loss, patch_loss, entropy), strict=True))
 
     def after_step(self):
         """The teacher follows the student, ever more slowly."""
@@ -277,22 +271,6 @@ class IBOT(SSLModel):
         first = self.backbone.pooling == "cls"
         return tokens[:, 0] if first else ops.mean(tokens[:, self._parts.prefix :], axis=1)
 
-    def _embeddings(self, vectors, patches, projectors, training):
-        """Unit vectors of images `(n, d)` and of patches `(m, M, d)`, one batch if one head."""
-        projector, patch_projector = projectors
-        images = ops.shape(vectors)[0]
-        rows = ops.reshape(patches, (-1, patches.shape[-1]))
-        if patch_projector is None:
-            z = projector(ops.concatenate([vectors, rows]), training=training)
-            z, rows = z[:images], z[images:]
-        else:
-            z, rows = (
-                projector(vectors, training=training),
-                patch_projector(rows, training=training),
-            )
-        rows = ops.reshape(rows, (-1, patches.shape[1], rows.shape[-1]))
-        return l2_normalize(z), l2_normalize(rows)
-
     def _targets(self, scores, center, weights=None):
         """Assignments by the teacher's scores `(..., K)`, of the shape of `scores`."""
         temperature = self_distillation.teacher_temperature(self)
@@ -310,27 +288,29 @@ class IBOT(SSLModel):
         self.center.assign(kept * self.center + (1 - kept) * mean)
         self.patch_center.assign(kept * self.patch_center + (1 - kept) * patch_mean)
 
-    def _student_prototypes(self):
-        """Of images and of patches."""
+    def _student_head(self):
+        """Projectors, and prototypes, of images and of patches."""
         own = self_distillation.frozen_at_first(self, self.prototypes)
         if self.shared_head:
-            return own, own
-        return own, self_distillation.frozen_at_first(self, self.patch_prototypes)
+            return (self.projector, self.projector), (own, own)
+        patches = self_distillation.frozen_at_first(self, self.patch_prototypes)
+        return (self.projector, self.patch_projector), (own, patches)
 
-    def _teacher_prototypes(self):
-        own = self.teacher_prototypes
-        return own, own if self.shared_head else self.teacher_patch_prototypes
+    def _teacher_head(self):
+        projector, prototypes = self.teacher_projector, self.teacher_prototypes
+        if self.shared_head:
+            return (projector, projector), (prototypes, prototypes)
+        patches = self.teacher_patch_projector, self.teacher_patch_prototypes
+        return (projector, patches[0]), (prototypes, patches[1])
 
     def _make_prototypes(self, prefix):
         """The student's and the teacher's, equal."""
-        names, width = (f"{prefix}prototypes", f"teacher_{prefix}prototypes"), self._width()
+        names = f"{prefix}prototypes", f"teacher_{prefix}prototypes"
+        width = self.projector.output_shape[-1]
         own = self_distillation.add_prototypes(self, names[0], width)
         teacher = self_distillation.add_prototypes(self, names[1], width, trainable=False)
         teacher.assign(own)
         return own, teacher
-
-    def _width(self):
-        return self.projector.output_shape[-1]
 
     def _check(self):
         self_distillation.check(self)
@@ -346,6 +326,19 @@ class IBOT(SSLModel):
                 "`min_mask_rate` and `max_mask_rate` must be 0 <= min <= max, 0 < max < 1. "
                 f"Received: min_mask_rate={low}, max_mask_rate={high}. iBOT has 0.1 and 0.5."
             )
+
+
+def _embeddings(vectors, patches, projectors, training):
+    """Unit vectors of images `(n, d)` and of patches `(m, M, d)`; one batch of a shared head."""
+    images, rows = ops.shape(vectors)[0], ops.reshape(patches, (-1, patches.shape[-1]))
+    projector, patch_projector = projectors
+    if projector is patch_projector:
+        z = projector(ops.concatenate([vectors, rows]), training=training)
+        z, rows = z[:images], z[images:]
+    else:
+        z, rows = projector(vectors, training=training), patch_projector(rows, training=training)
+    rows = ops.reshape(rows, (-1, patches.shape[1], rows.shape[-1]))
+    return l2_normalize(z), l2_normalize(rows)
 
 
 def _renewed(network, name):

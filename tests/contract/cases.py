@@ -199,7 +199,10 @@ CASES = {
     ),
     "IJEPA": Case(
         lambda: keras_ssl.IJEPA(
-            tiny_transformer(4), ijepa_predictor((4, 4), 8, 8, 2, 8, 1, 2), momentum=0.9
+            tiny_transformer(4),
+            ijepa_predictor((4, 4), 8, 4, 4, 8, 1, 2),
+            num_targets=3,
+            momentum=0.9,
         )
     ),
     "ImageGPT": Case(lambda: keras_ssl.ImageGPT(SHAPE, 16, width=16, depth=2, heads=2), rate=0.03),

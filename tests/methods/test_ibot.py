@@ -35,7 +35,9 @@ def found_in(model, batch, training=False):
 
 
 def cosines(features, head, prototypes):
-    return ops.matmul(l2_normalize(head(features)), ops.transpose(l2_normalize(prototypes)))
+    rows = head(ops.reshape(features, (-1, 8)))
+    scores = ops.matmul(l2_normalize(rows), ops.transpose(l2_normalize(prototypes)))
+    return ops.reshape(scores, (*features.shape[:-1], 12))
 
 
 def tokens(model, view, hidden=None):
@@ -155,7 +157,9 @@ def test_sinkhorn_makes_targets_of_the_batch_even_without_centres():
 
 def test_no_gradient_reaches_teacher_or_centres():
     model = ibot(shared_head=False, gram_weight=1.0, koleo_weight=0.1)
-    teacher = [v for v in model.weights if "teacher" in v.path]
+    networks = (model.teacher_backbone, model.teacher_projector, model.teacher_patch_projector)
+    teacher = [v for network in networks for v in network.weights]
+    teacher += [model.teacher_prototypes, model.teacher_patch_prototypes]
     values = [v.value for v in [*teacher, model.center, model.patch_center]]
     assert len(values) > 20
     with tf.GradientTape() as tape:

@@ -13,7 +13,7 @@ from keras_ssl import IJEPA, data
 from keras_ssl.methods.ijepa import ijepa_predictor
 from keras_ssl.ops import blocks, masking
 
-PLACES = 4 + 2 * 4 + 16
+PLACES = 4 + 2 * 3 + 16
 
 
 def batch_of(n=6, seed=0):
@@ -23,8 +23,9 @@ def batch_of(n=6, seed=0):
 
 
 def ijepa(**options):
-    """16 patches, four targets of up to 2 and a context of 8."""
-    options = {"predictor": ijepa_predictor((4, 4), 8, 8, 2, 8, 1, 2), **options}
+    """16 patches, three targets of up to 4 and a context of 4."""
+    predictor = ijepa_predictor((4, 4), 8, 4, 4, 8, 1, 2)
+    options = {"predictor": predictor, "num_targets": 3, **options}
     return IJEPA(transformer(), **options)
 
 
@@ -42,8 +43,8 @@ def test_the_loss_is_hubers_error_against_normalised_tokens_of_the_whole_image()
     h = np.array(model.teacher_backbone.feature_map(batch["views"][0]), "float64").reshape(6, 16, 8)
     h = (h - h.mean(-1, keepdims=True)) / np.sqrt(h.var(-1, keepdims=True) + 1e-5)
     targets, weights = (np.array(x) for x in places_of(model, batch)[1:])
-    predicted = np.random.default_rng(0).normal(size=(6, 4, 2, 8)).astype("float32")
-    model._predict = lambda *_: ops.reshape(predicted, (6, 8, 8))
+    predicted = np.random.default_rng(0).normal(size=(6, 3, 4, 8)).astype("float32")
+    model._predict = lambda *_: ops.reshape(predicted, (6, 12, 8))
     total = 0.0
     for i in range(6):
         asked = h[i][targets[i]]  # (T, M, D)
@@ -52,7 +53,7 @@ def test_the_loss_is_hubers_error_against_normalised_tokens_of_the_whole_image()
         total += (e * weights[i]).sum() / weights[i].sum() / 6
     assert loss_of(model, batch) == pytest.approx(total, rel=1e-4)
     perfect = np.stack([h[i][targets[i]] for i in range(6)])
-    model._predict = lambda *_: ops.convert_to_tensor(perfect.reshape(6, 8, 8), "float32")
+    model._predict = lambda *_: ops.convert_to_tensor(perfect.reshape(6, 12, 8), "float32")
     assert loss_of(model, batch) == pytest.approx(0, abs=1e-6)
 
 
@@ -73,9 +74,9 @@ def test_blocks_are_predicted_each_by_itself():
     """Other targets, or none, change nothing; so their order does not count."""
     model, batch = ijepa(), batch_of()
     places = places_of(model, batch)
-    found = np.array(model._predict(batch["views"][0], places, False)).reshape(6, 4, 2, 8)
+    found = np.array(model._predict(batch["views"][0], places, False)).reshape(6, 3, 4, 8)
     turned = places._replace(targets=places.targets[:, ::-1], weights=places.weights[:, ::-1])
-    again = np.array(model._predict(batch["views"][0], turned, False)).reshape(6, 4, 2, 8)
+    again = np.array(model._predict(batch["views"][0], turned, False)).reshape(6, 3, 4, 8)
     np.testing.assert_allclose(again[:, ::-1], found, atol=1e-5)
 
 
@@ -148,9 +149,9 @@ def test_wrong_arguments():
         ijepa(momentum=1.5)
     with pytest.raises(ValueError, match="`num_targets` >= 1.*num_targets=0"):
         ijepa(num_targets=0)
-    with pytest.raises(ValueError, match="must leave patches.*num_targets=8, .*up to 2 of the 16"):
-        ijepa(num_targets=8)
+    with pytest.raises(ValueError, match="must leave patches.*num_targets=4, .*up to 4 of the 16"):
+        ijepa(num_targets=4)
     with pytest.raises(ValueError, match="`backbone` must be a vision transformer"):
         IJEPA(tiny_backbone())
-    with pytest.raises(ValueError, match=r"`predictor` must give \(2, 8\).*Received.*\(3, 8\)"):
-        ijepa(predictor=ijepa_predictor((4, 4), 8, 8, 3, 8, 1, 2))
+    with pytest.raises(ValueError, match=r"`predictor` must give \(4, 8\).*Received.*\(3, 8\)"):
+        ijepa(predictor=ijepa_predictor((4, 4), 8, 4, 3, 8, 1, 2))
