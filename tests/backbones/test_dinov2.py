@@ -52,10 +52,13 @@ def test_an_adopted_backbone_keeps_its_scaling_and_pooling(hub):
     assert ours.network.get_layer("block2_drop_path1").rate == 0.2
 
 
-@pytest.mark.parametrize("method", ["mae", "simmim"])
-def test_methods_that_hide_patches_train_on_from_dinov2(hub, method):
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [("mae", {}), ("simmim", {}), ("ibot", {"num_prototypes": 8}), ("ijepa", {"num_targets": 2})],
+)
+def test_methods_that_hide_patches_train_on_from_dinov2(hub, method, options):
     theirs = adopt(dinov2(hub, num_register_tokens=0), preprocessing="imagenet")
-    model = keras_ssl.create(method, SHAPE, theirs)
+    model = keras_ssl.create(method, SHAPE, theirs, **options)
     pixels = images(16, SHAPE)
     before = np.array(model.encode(pixels))
     np.testing.assert_allclose(before, theirs(pixels), atol=1e-4)
