@@ -198,18 +198,18 @@ class IBOT(SSLModel):
             losses.gram(student[:, 1:], teacher[:, 1:]) if self.gram_weight else ops.zeros(()),
         ]
         # All replicas have as many images, so the mean of their means is that of the global batch.
-        gathered = distribute.all_gather(ops.concatenate([ops.stack(found), *means])[None])
+        means = ops.stop_gradient(ops.concatenate(means))
+        gathered = distribute.all_gather(ops.concatenate([ops.stack(found), means])[None])
         gathered = ops.mean(gathered, axis=0)
         class_loss, patch_loss, entropy, gram = ops.unstack(gathered[: len(found)])
         if training and self.centering == "mean":
-            self._move_centers(*ops.split(ops.stop_gradient(gathered[len(found) :]), 2))
+            self._move_centers(*ops.split(gathered[len(found) :], 2))
         loss = class_loss + self.patch_weight * patch_loss + self.gram_weight * gram
         if self.koleo_weight:
             both = ops.stack(ops.split(vectors, 2), axis=1)  # (B, 2, D)
             both = distribute.all_gather(ops.cast(both, "float32"))
             loss += self.koleo_weight * sum(losses.koleo(both[:, v]) for v in range(2))
-        names = self.loss_names
-        return dict(zip(names, (loss, class_loss, patch_loss, entropy), strict=True))
+        return dict(zip(self.loss_names, (loss, class_loss, patch_loss, entropy), strict=True))
 
     def after_step(self):
         """The teacher follows the student, ever more slowly."""
