@@ -6,8 +6,8 @@ B); options of DINOv2 (Oquab et al. 2023, https://arxiv.org/abs/2304.07193, sect
 code: prototypes as those of `DINO`; the student's head sees no patches but the hidden ones, and as
 many others as make up for a smaller mask; masks as `ops.blocks.scattered_blocks`; a backbone that
 averages its patches has that mean in the place of the class token; below 64 px 512 prototypes, a
-head of width 256 with batch normalisation, a teacher of momentum 0.99 and views of one size, with
-which short runs learn more. DINOv2's KoLeo is over the global batch; the anchor of DINOv3's Gram
+head of width 256 with batch normalisation, a teacher of momentum 0.99 and views of one size, for
+short runs on two cores. DINOv2's KoLeo is over the global batch; the anchor of DINOv3's Gram
 matrices is the moving teacher, theirs an earlier, fixed one, which they renew.
 """
 
