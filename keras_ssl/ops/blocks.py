@@ -82,19 +82,24 @@ def scattered_blocks(
     limit = ops.where(noise[..., 0] < share, rate * (rows * columns), 0.0)
     smallest = float((min(rows, columns) // 3) ** 2)
     sides = np.array(grid, "float32")
-    mask = ops.zeros((*ops.shape(noise)[:-1], rows * columns), "float32")
-    for i in range(2, SCATTERED_NUMBERS, 4):
+    tries = ops.reshape(noise[..., 2:], (*ops.shape(noise)[:-1], _ATTEMPTS, 4))
+
+    def attempt(i, mask):
+        u = ops.take(tries, i, axis=-2)
         left = limit - ops.sum(mask, axis=-1)
-        area = smallest + noise[..., i] * (left - smallest)
-        root = ops.exp((noise[..., i + 1] - 0.5) * -math.log(_ASPECT))  # of the aspect
+        area = smallest + u[..., 0] * (left - smallest)
+        root = ops.exp((u[..., 1] - 0.5) * -math.log(_ASPECT))  # of the aspect
         length = ops.sqrt(ops.maximum(area, 0.0))
         size = ops.round(ops.stack([length * root, length / root], axis=-1))
-        corner = _places(noise[..., i + 2 : i + 4], size, sides)
-        block = rectangles(corner, size, grid)
+        block = rectangles(_places(u[..., 2:], size, sides), size, grid)
         new = ops.sum(block * (1.0 - mask), axis=-1)
         fits = ops.all(size < sides, axis=-1)
         fits = ops.logical_and(fits, ops.logical_and(new > 0, new <= left))
-        mask = ops.where(fits[..., None], ops.maximum(mask, block), mask)
+        return ops.where(fits[..., None], ops.maximum(mask, block), mask)
+
+    # A loop of the graph: unrolled, it took as long to trace as the network.
+    mask = ops.zeros((*ops.shape(noise)[:-1], rows * columns), "float32")
+    mask = ops.fori_loop(0, _ATTEMPTS, attempt, mask)
     return mask
 
 
