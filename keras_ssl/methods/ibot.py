@@ -69,7 +69,7 @@ class IBOT(SSLModel):
         max_mask_rate: largest, in (0, 1).
         temperature: the student's, > 0.
         teacher_temperature: > 0.
-        first_teacher_temperature: where the teacher's begins, > 0; None for `teacher_temperature`.
+        first_teacher_temperature: where the teacher's begins, > 0.
         temperature_epochs: epochs over which it goes there, a number >= 0; it is there at once
             where the length of an epoch is unknown.
         momentum: of the teacher at the start, in [0, 1]; by default 0.996, and 0.99 below 64 px.
@@ -109,7 +109,7 @@ class IBOT(SSLModel):
         max_mask_rate: float = 0.5,
         temperature: float = 0.1,
         teacher_temperature: float = 0.07,
-        first_teacher_temperature: float | None = 0.04,
+        first_teacher_temperature: float = 0.04,
         temperature_epochs: float = 30,
         momentum: float | None = None,
         center_momentum: float = 0.9,

@@ -298,7 +298,7 @@ def test_ibot(pooling):
             momentum=0.8,
             freeze_epochs=0,
             teacher_temperature=0.05,
-            first_teacher_temperature=None,
+            first_teacher_temperature=0.05,
         )
 
     agree(make, batches(2, mask_noise=noises(2, blocks.SCATTERED_NUMBERS)), by_hand)
