@@ -68,6 +68,21 @@ def test_methods_that_hide_patches_train_on_from_dinov2(hub, method, options):
     assert np.abs(np.array(model.encode(pixels)) - before).max() > 1e-4
 
 
+@pytest.mark.filterwarnings("ignore:Gradients do not exist")  # for the token of masks
+@pytest.mark.parametrize("method", ["dino", "simdino"])
+def test_teacher_and_student_begin_as_the_encoder_that_came(hub, method):
+    theirs = adopt(dinov2(hub, num_register_tokens=0), preprocessing="imagenet")
+    pixels = images(16, SHAPE)
+    before = np.array(theirs(pixels))
+    model = keras_ssl.create(method, SHAPE, theirs, momentum=0.9)
+    np.testing.assert_allclose(model.teacher_backbone(pixels), before, atol=1e-5)
+    model.fit(pixels, batch_size=8, epochs=1, verbose=0)
+    moved = [
+        np.abs(np.array(net(pixels)) - before).max() for net in (theirs, model.teacher_backbone)
+    ]
+    assert moved[0] > moved[1] > 1e-5  # the teacher follows at a distance
+
+
 @pytest.mark.parametrize("method", ["dino", "simdino", "swav"])
 def test_networks_of_one_size_get_views_of_one_size(hub, method):
     fixed = adopt(dinov2(hub, num_register_tokens=0), preprocessing="imagenet")  # of 16 px
