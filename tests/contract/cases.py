@@ -144,14 +144,14 @@ CASES = {
     ),
     "DINO transformer": Case(
         lambda: keras_ssl.DINO(
-            backbones.vit(8, 2, 2, SHAPE, registers=2, drop_path=0.5, layer_scale=0.5),
+            backbones.vit(8, 2, 2, SHAPE, pooling="avg", drop_path=0.5, layer_scale=0.5),
             head(None),
             num_prototypes=20,
             first_teacher_temperature=0.1,
             temperature_epochs=2,
             freeze_epochs=0,
         ),
-        rate=0.03,
+        rate=0.01,
         slow=True,
     ),
     "FeatureDistillation": Case(
