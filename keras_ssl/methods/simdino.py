@@ -2,7 +2,7 @@
 
 Wu, Zhang, Pai, Wang, Singh, Yang, Gao, Ma 2025, https://arxiv.org/abs/2502.10385 (section 3): DINO
 without prototypes, centre and temperatures. Departures from the authors' code: below 64 px a head
-with batch normalisation, a teacher of momentum 0.99 and views of one size, with which short runs
+with batch normalisation, a teacher of momentum 0.9 and views of one size, with which short runs
 learn more.
 """
 
@@ -44,7 +44,7 @@ class SimDINO(SSLModel):
             2048, GELU, Dense 256; below 64 px hidden layers are batch-normalised.
         epsilon: of the coding rate, > 0.
         weight: of the coding rate, >= 0, before the authors' scale (p + N) / (p N).
-        momentum: m at the start, in [0, 1]; by default 0.996, and 0.99 below 64 px.
+        momentum: m at the start, in [0, 1]; by default 0.996, and 0.9 below 64 px.
         **kwargs: as `keras.Model`.
 
     Batch:
@@ -72,7 +72,7 @@ class SimDINO(SSLModel):
         self.backbone = backbones.adopt(backbone)
         self.projector = projector or self_distillation.projector(self)
         if momentum is None:
-            momentum = 0.99 if is_small(self.image_shape) else 0.996
+            momentum = 0.9 if is_small(self.image_shape) else 0.996
         self.epsilon, self.weight, self.momentum = epsilon, weight, momentum
         if not epsilon > 0 or not weight >= 0 or not 0 <= momentum <= 1:
             raise ValueError(

@@ -78,7 +78,7 @@ def test_teacher_follows_by_the_schedule_of_the_run():
 
 
 def test_defaults_by_size():
-    assert simdino().momentum == 0.99
+    assert simdino().momentum == 0.9
     large = SimDINO(tiny_backbone((96, 96, 3)))
     assert large.momentum == 0.996 and large.default_views((96, 96)).counts == (1, 1, 10)
     assert simdino().default_views((32, 32)).counts == (1, 1)
