@@ -55,7 +55,9 @@ def from_library(spec: str, input_shape: Sequence[int] | None = None) -> Backbon
             return _from_preset(module, name, arguments, input_shape)
         if library == "keras_applications":
             settings = {"include_top": False, "weights": None, "input_shape": shape, **arguments}
-            return adopt(maker(**settings), image_shape=shape)
+            network = maker(**settings)
+            known = None not in network.input_shape[1:]  # or the text leaves the size open
+            return adopt(network, image_shape=None if known else shape)
         return adopt(maker(**_fitting(maker, shape) | arguments), image_shape=input_shape)
     except ImportError:
         raise

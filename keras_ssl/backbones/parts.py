@@ -49,8 +49,7 @@ def token_parts(backbone: Backbone) -> TokenParts:
     patches, positions = network.get_layer("patches"), network.get_layer("tokens")
 
     def embedded(images: Any) -> Any:
-        ready = images if backbone.preprocessing is None else backbone.preprocessing(images)
-        return patches(ready)
+        return patches(backbone.prepared(images))
 
     blocks = keras.Model(positions.output, network.output, name=f"{backbone.name}_blocks")
     sizes = (positions.grid, backbone.feature_dim, backbone.num_prefix_tokens)

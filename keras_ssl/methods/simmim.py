@@ -167,8 +167,7 @@ class SimMIM(SSLModel):
         return ops.cast(self.head(encoded[:, self._parts.prefix :], training=training), "float32")
 
     def _normalized(self, images):
-        ready = self.backbone.preprocessing
-        return ops.cast(images if ready is None else ready(images), "float32")
+        return ops.cast(self.backbone.prepared(images), "float32")
 
 
 def _linear(length, width, pixels):

@@ -38,6 +38,9 @@ def test_an_open_size_is_left_open():
     assert backbone.image_shape == (64, 64, 3) and backbone.takes_any_size
     assert backbone(IMAGES).shape == (2, backbone.feature_dim)
     assert not backbones.get("keras_applications:MobileNetV3Small", (64, 64, 3)).takes_any_size
+    # A size in the text is the network's, also where no images say one.
+    own = from_library("keras_applications:MobileNetV3Small(input_shape=(64, 64, 3))")
+    assert own.image_shape == (64, 64, 3)
 
 
 def test_keras_cv():

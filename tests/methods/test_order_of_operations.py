@@ -44,6 +44,7 @@ def agree(make, data, by_hand):
     hand = make()
     for ours, theirs in zip(model.weights, hand.weights):
         theirs.assign(ours)
+    first = [np.array(weight) for weight in model.weights]
     seen = []
 
     class Losses(keras.callbacks.Callback):
@@ -59,15 +60,15 @@ def agree(make, data, by_hand):
     np.testing.assert_allclose(seen, expected, rtol=1e-4)
     counters = {id(w) for w in (model.batches_seen, model.total_steps, model.steps_per_epoch)}
     moved = 0
-    for ours, theirs in zip(model.weights, hand.weights):
+    for ours, theirs, before in zip(model.weights, hand.weights, first):
         if id(ours) not in counters:
             np.testing.assert_allclose(ours, theirs, atol=2e-5, err_msg=ours.path)
-            moved += ours.trainable
-    assert moved == len(model.trainable_weights) > 0
+            moved += ours.trainable and np.abs(np.array(ours) - before).max() > 1e-4
+    assert moved > 0.5 * len(model.trainable_weights)  # some, as biases of keys, have no gradient
 
 
 def descend(model, tape, loss):
-    weights = [w for w in model.trainable_variables]
+    weights = model.trainable_variables
     for weight, gradient in zip(weights, tape.gradient(loss, [w.value for w in weights])):
         if gradient is not None:
             weight.assign(weight - RATE * gradient)
@@ -93,9 +94,7 @@ def cross_entropy(targets, scores, temperature):
 
 def tokens_of(network, patches):
     """Transformer of tokens `(B, n, D)` after positions, by the backbone's own layers."""
-    names = [layer.name for layer in network.layers]
     inner = keras.Model(network.get_layer("tokens").output, network.output)
-    assert names.index("tokens") == 2
     return inner(patches, training=True)
 
 
