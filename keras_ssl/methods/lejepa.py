@@ -115,8 +115,11 @@ class LeJEPA(SSLModel):
         return ops.cast(heads.chain(images, self.backbone, self.projector), "float32")
 
     def default_views(self, image_size):
-        """Multi-crop: two large and six small views; two of one size below 64 px."""
-        return views.lejepa(image_size)
+        """Multi-crop: two large and six small views.
+
+        Two of one size below 64 px, and for networks that take one size alone.
+        """
+        return views.lejepa(image_size, None if self.backbone.takes_any_size else (2, 0))
 
     def paper_optimizer(self, total_steps, batch_size):
         """AdamW, warmed up over one epoch, cosine to a thousandth of the rate.

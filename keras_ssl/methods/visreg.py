@@ -127,8 +127,12 @@ class VISReg(SSLModel):
         return ops.cast(heads.chain(images, self.backbone, self.projector), "float32")
 
     def default_views(self, image_size):
-        """LeJEPA's multi-crop with four large and six small views; two of one size below 64 px."""
-        return views.lejepa(image_size, crops=None if is_small(image_size) else (4, 6))
+        """LeJEPA's multi-crop with four large and six small views; two of one size below 64 px.
+
+        Networks that take one size alone get the large ones.
+        """
+        crops = (4, 6 if self.backbone.takes_any_size else 0)
+        return views.lejepa(image_size, crops=None if is_small(image_size) else crops)
 
     def paper_optimizer(self, total_steps, batch_size):
         """AdamW, warmed up over five epochs, cosine to a thousandth of the rate; clipped.

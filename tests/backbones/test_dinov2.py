@@ -83,7 +83,7 @@ def test_teacher_and_student_begin_as_the_encoder_that_came(hub, method):
     assert moved[0] > moved[1] > 1e-5  # the teacher follows at a distance
 
 
-@pytest.mark.parametrize("method", ["dino", "simdino", "swav"])
+@pytest.mark.parametrize("method", ["dino", "simdino", "swav", "lejepa", "visreg"])
 def test_networks_of_one_size_get_views_of_one_size(hub, method):
     fixed = adopt(dinov2(hub, num_register_tokens=0), preprocessing="imagenet")  # of 16 px
     sizes = [
@@ -93,7 +93,8 @@ def test_networks_of_one_size_get_views_of_one_size(hub, method):
         ]
         for network in (fixed, from_dinov2(fixed))
     ]
-    assert sizes[0] == [(96, 96, 3)] * 2 and len(sizes[1]) > 2 and len(set(sizes[1])) == 2
+    assert len(sizes[0]) >= 2 and set(sizes[0]) == {(96, 96, 3)}
+    assert len(sizes[1]) > 2 and len(set(sizes[1])) == 2
 
 
 def _views(model):
