@@ -6,6 +6,7 @@ from typing import Any
 from keras import ops
 
 from keras_ssl.losses.checks import check_matrices, check_temperature
+from keras_ssl.ops.entropy import mean_entropy
 from keras_ssl.ops.sinkhorn import sinkhorn
 
 
@@ -93,9 +94,8 @@ def code_divergence(codes: Any, scores: Any, temperature: float = 1.0) -> Any:
     Raises:
         ValueError: as `code_cross_entropy`.
     """
-    entropy = code_cross_entropy(codes, scores, temperature)
-    codes = ops.stop_gradient(ops.cast(codes, "float32"))
-    return entropy + ops.mean(ops.sum(codes * ops.log(ops.maximum(codes, 1e-30)), axis=-1))
+    entropy = ops.stop_gradient(mean_entropy(codes))
+    return code_cross_entropy(codes, scores, temperature) - entropy
 
 
 def cross_view_cross_entropy(

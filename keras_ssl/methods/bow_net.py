@@ -8,6 +8,7 @@ once, of large data a part (theirs: in small batches); there is no CutMix; rates
 cosine (theirs in steps); below 64 px there are fewer words and two crops.
 """
 
+import math
 import os
 
 import keras
@@ -23,6 +24,7 @@ from keras_ssl.ops import (
     draws,
     is_small,
     l2_normalize,
+    mean_entropy,
     to_unit_range,
     usage_entropy,
     words,
@@ -181,7 +183,7 @@ class BoWNet(SSLModel):
             "loss": loss,
             "generation": ops.cast(self.generation, "float32"),
             "word_entropy": usage_entropy(bags),
-            "bag_entropy": words.bag_entropy(bags),
+            "bag_entropy": mean_entropy(bags) / math.log(bags.shape[-1]),
         }
 
     def default_views(self, image_size):

@@ -15,7 +15,7 @@ from keras_ssl import backbones, distribute, losses, optimizers, views
 from keras_ssl.engine import SSLModel
 from keras_ssl.layers import ema, heads
 from keras_ssl.methods import self_distillation
-from keras_ssl.ops import is_small, l2_normalize
+from keras_ssl.ops import is_small, l2_normalize, mean_entropy
 
 
 @keras.saving.register_keras_serializable("keras_ssl")
@@ -119,7 +119,7 @@ class DINO(SSLModel):
         temperature = self._teacher_temperature()
         loss = losses.dino(student, teacher, self.center, temperature, self.temperature)
         targets = losses.dino_targets(ops.concatenate(teacher), self.center, temperature)
-        entropy = self_distillation.mean_entropy(targets)
+        entropy = mean_entropy(targets)
         # Scores of 65,536 prototypes are not gathered: all replicas have as many images, so the
         # mean of their means is that of the global batch.
         means = ops.concatenate([ops.stack([loss, entropy]), _mean_scores(teacher)])

@@ -21,7 +21,7 @@ from keras_ssl.backbones.parts import token_parts
 from keras_ssl.engine import SSLModel
 from keras_ssl.layers import ema, heads
 from keras_ssl.methods import self_distillation
-from keras_ssl.ops import blocks, is_small, l2_normalize, masking, sinkhorn
+from keras_ssl.ops import blocks, is_small, l2_normalize, masking, mean_entropy, sinkhorn
 
 CENTERINGS = ("mean", "sinkhorn")
 
@@ -196,7 +196,7 @@ class IBOT(SSLModel):
         found = [
             losses.cross_view_cross_entropy(ops.split(targets, 2), scores, self.temperature),
             ops.mean(patch_losses),
-            self_distillation.mean_entropy(targets),
+            mean_entropy(targets),
             losses.gram(student[:, prefix:], teacher[:, prefix:])
             if self.gram_weight
             else ops.zeros(()),

@@ -8,6 +8,8 @@ fewer than five places a side keep their border, and those of fewer than three a
 many; below 64 px settings are those of the authors' ResNet-18, with fewer words.
 """
 
+import math
+
 import keras
 from keras import ops
 
@@ -16,7 +18,7 @@ from keras_ssl.backbones import last_maps
 from keras_ssl.engine import SSLModel
 from keras_ssl.layers import ema, heads
 from keras_ssl.layers.queue import Queue
-from keras_ssl.ops import draws, is_small, l2_normalize, usage_entropy, words
+from keras_ssl.ops import draws, is_small, l2_normalize, mean_entropy, usage_entropy, words
 
 _KEPT = 0.99  # of the mean distance, by each step
 _FIRST_DISTANCE = 0.5
@@ -153,7 +155,7 @@ class OBoW(SSLModel):
         return {
             "loss": loss,
             "word_entropy": sum(map(usage_entropy, bags)) / self.levels,
-            "bag_entropy": sum(map(words.bag_entropy, bags)) / self.levels,
+            "bag_entropy": mean_entropy(ops.stack(bags)) / math.log(bags[0].shape[-1]),
         }
 
     def after_step(self):

@@ -72,12 +72,6 @@ def follow(teacher: Any, student: Any, decay: Any) -> None:
     teacher.assign(decay * teacher + (1 - decay) * student)
 
 
-def mean_entropy(distributions: Any) -> Any:
-    """Mean over the rows, in nats."""
-    logs = ops.log(ops.maximum(distributions, 1e-30))
-    return -ops.mean(ops.sum(distributions * logs, axis=-1))
-
-
 def transformer_optimizer(method: SSLModel, total_steps: int, batch_size: int) -> Any:
     """DINO's AdamW: 5e-4 * batch / 256 after 10 epochs of warm-up, along a cosine to 1e-6.
 

@@ -1,6 +1,5 @@
 """Balanced assignments to prototypes."""
 
-import math
 from typing import Any
 
 from keras import ops
@@ -65,29 +64,3 @@ def _log_column_sums(log_q: Any, weights: Any) -> Any:
     counted = ops.where(ops.cast(weights, "float32")[:, None] > 0, log_q, -1e30)
     sums = ops.logsumexp(counted, axis=0, keepdims=True)
     return ops.where(sums > -1e29, sums, 0.0)
-
-
-def usage_entropy(codes: Any) -> Any:
-    """How evenly assignments (or predictions of them) use the prototypes: entropy of their mean.
-
-        -sum_k m_k log m_k / log K,    m = mean_i codes_i
-
-    Codes made by `sinkhorn` are even by construction; a collapse shows in the softmax of scores.
-
-    Args:
-        codes: `(B, K)` with K >= 2, rows that sum to 1.
-
-    Returns:
-        float32 scalar in [0, 1]: 1 when all are used alike, 0 when everything goes to one.
-
-    Raises:
-        ValueError: if `codes` is not a matrix of at least two columns.
-    """
-    if len(codes.shape) != 2 or codes.shape[-1] < 2:
-        raise ValueError(
-            "`codes` must have shape (B, K) with K >= 2. "
-            f"Received: codes.shape={tuple(codes.shape)}. With one prototype nothing is measured."
-        )
-    mean = ops.mean(ops.cast(codes, "float32"), axis=0)
-    log_mean = ops.log(ops.maximum(mean, 1e-30))
-    return -ops.sum(mean * log_mean) / math.log(codes.shape[-1])

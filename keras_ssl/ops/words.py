@@ -1,6 +1,5 @@
 """Bags of visual words: which words of a vocabulary the places of an image stand for."""
 
-import math
 from typing import Any
 
 from keras import ops
@@ -68,21 +67,6 @@ def soft_bag(distances: Any, sharpness: Any) -> Any:
         float32 `(N, K)`, rows that sum to 1, whatever the order of the places.
     """
     return _shares(ops.max(ops.softmax(-sharpness * distances, axis=-1), axis=1))
-
-
-def bag_entropy(bags: Any) -> Any:
-    """How many words a bag has on average: mean entropy / log K, from 0 (one) to 1 (all alike).
-
-    Beside `usage_entropy`, that of the mean bag: where the two are equal, all bags are the same.
-
-    Args:
-        bags: `(N, K)` with K >= 2, rows that sum to 1.
-
-    Returns:
-        float32 scalar.
-    """
-    logs = ops.log(ops.maximum(bags, 1e-30))
-    return -ops.mean(ops.sum(bags * logs, axis=-1)) / math.log(bags.shape[-1])
 
 
 def _shares(bag):

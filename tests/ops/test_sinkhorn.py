@@ -1,10 +1,9 @@
-import math
 
 import numpy as np
 import pytest
 from keras import ops
 
-from keras_ssl.ops import sinkhorn, usage_entropy
+from keras_ssl.ops import sinkhorn
 
 
 @pytest.fixture
@@ -93,14 +92,6 @@ def test_half_precision_scores_are_assigned_in_float32(scores, dtype):
     np.testing.assert_allclose(codes, full, atol=1e-6)
 
 
-def test_usage_entropy():
-    assert float(usage_entropy(np.eye(8, dtype="float32"))) == pytest.approx(1)
-    assert float(usage_entropy(np.eye(1, 8, dtype="float32"))) == pytest.approx(0, abs=1e-6)
-    half = np.eye(8, dtype="float32")[[0, 1, 2, 3]]
-    assert float(usage_entropy(half)) == pytest.approx(math.log(4) / math.log(8))
-    assert float(usage_entropy(np.full((3, 8), 1 / 8, "float32"))) == pytest.approx(1)
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -113,11 +104,6 @@ def test_usage_entropy():
 def test_bad_arguments_are_named(arguments, message):
     with pytest.raises(ValueError, match=message):
         sinkhorn(*arguments)
-
-
-def test_usage_of_one_prototype_is_refused():
-    with pytest.raises(ValueError, match=r"`codes`.*K >= 2.*\(4, 1\)"):
-        usage_entropy(np.ones((4, 1)))
 
 
 def test_samples_that_do_not_count_change_nothing_for_the_others(scores):

@@ -1,12 +1,11 @@
 """Bags of words: what their equations imply."""
 
-import math
 
 import numpy as np
 import pytest
 from keras import ops
 
-from keras_ssl.ops import usage_entropy, words
+from keras_ssl.ops import words
 
 RNG = np.random.default_rng(0)
 FEATURES = RNG.normal(size=(3, 8, 5)).astype("float32")
@@ -78,15 +77,6 @@ def test_soft_bags_do_not_depend_on_the_unit_of_the_features():
     """Scaled by a, with the mean distance scaled by a^2."""
     scaled = words.soft_bag(distances(3 * FEATURES, 3 * WORDS), 0.7 / 9)
     np.testing.assert_allclose(scaled, BAGS["soft"](distances()), atol=1e-5)
-
-
-def test_entropy_of_bags_is_at_most_that_of_their_mean():
-    bags = BAGS["counts"](distances())
-    assert 0 < float(words.bag_entropy(bags)) < float(usage_entropy(bags)) < 1
-    same = np.repeat(bags[:1], 4, axis=0)
-    assert float(words.bag_entropy(same)) == pytest.approx(float(usage_entropy(same)), rel=1e-5)
-    half = np.array([[0.5, 0.5, 0, 0]], "float32")
-    assert float(words.bag_entropy(half)) == pytest.approx(math.log(2) / math.log(4))
 
 
 @pytest.mark.parametrize("features", [FEATURES[0], FEATURES[..., :4]], ids=["rank", "width"])
