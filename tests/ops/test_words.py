@@ -1,6 +1,5 @@
 """Bags of words: what their equations imply."""
 
-
 import numpy as np
 import pytest
 from keras import ops
