@@ -6,7 +6,8 @@ r"""LeJEPA (Balestriero, LeCun 2025, https://arxiv.org/abs/2511.08544).
         --precision=mixed_bfloat16
     python -m recipes.lejepa --preset=imagenet --data_dir=path/to/tfds --out=runs/lejepa-imagenet
 
-No preset has been run; all but `cifar10_small` need GPUs. `eb_jepa` is the setting of https://github.com/facebookresearch/eb_jepa
+What to expect of `cifar10_small`: the row of `benchmarks/RESULTS.md`. The others have not been run;
+they need GPUs. `eb_jepa` is the setting of https://github.com/facebookresearch/eb_jepa
 (`examples/image_jepa`, `sigreg.yaml`), which reports 91.02 % for a linear probe that is trained
 beside the network on CIFAR-10 (ResNet-18, 300 epochs, bfloat16; the best head of a search); lightly
 reports 64.0 % linear on ImageNet (ViT-S/16, 100 epochs; before a change of its loss).

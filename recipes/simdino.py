@@ -4,8 +4,9 @@ r"""SimDINO (Wu et al. 2025, https://arxiv.org/abs/2502.10385).
     python -m recipes.simdino --preset=cifar10 --data_dir=path/to/tfds --out=runs/simdino-cifar10
     python -m recipes.simdino --preset=imagenet --data_dir=path/to/tfds --out=runs/simdino-vit-b
 
-No preset has been run; the one for ImageNet needs GPUs. The authors report 74.9 % kNN and 77.3 %
-linear there with ViT-B/16 after 100 epochs, where DINO has 72.9 and 76.3.
+What to expect of `cifar10_small`: the row of `benchmarks/RESULTS.md`. The others have not been run;
+the one for ImageNet needs GPUs. The authors report 74.9 % kNN and 77.3 % linear there with ViT-B/16
+after 100 epochs, where DINO has 72.9 and 76.3.
 
 Departures from the paper: it has no CIFAR-10; those presets are ours, with the method's defaults.
 """
