@@ -4,8 +4,9 @@ r"""OBoW (Gidaris et al. 2021, https://arxiv.org/abs/2012.11552).
     python -m recipes.obow --preset=cifar10 --data_dir=path/to/tfds --out=runs/2
     python -m recipes.obow --preset=imagenet --data_dir=path/to/tfds --out=runs/3
 
-No preset has been run; all but `cifar10_small` need GPUs. The authors report 73.8 % linear on
-ImageNet (ResNet-50, 200 epochs); they report nothing on CIFAR-10.
+What to expect of `cifar10_small`: the row of `benchmarks/RESULTS.md`. The others have not been run;
+they need GPUs. The authors report 73.8 % linear on ImageNet (ResNet-50, 200 epochs); they report
+nothing on CIFAR-10.
 
 Departures from the paper: `cifar10_small` is a small budget of our own, with the method's defaults.
 `cifar10` has the authors' number of words, and the rate and L2 of their ResNet-18.
