@@ -26,7 +26,7 @@ def averaging(config):
 RECIPE = _runner.Recipe(
     IJEPA,
     {
-        "cifar10_small": Config(**SMALL_VIT),
+        "cifar10_small": Config(**SMALL_VIT | {"batch_size": 32}),
         "cifar10": Config(backbone="vit_tiny", batch_size=512, epochs=400),
         "imagenet": Config(batch_size=2048, epochs=600, **IMAGENET | {"backbone": "vit_base"}),
     },

@@ -5,8 +5,8 @@ https://arxiv.org/abs/2301.08243 (section 3, appendix A). Departures from the au
 of blocks are drawn for each image (theirs for each batch, and contexts are cut to the smallest of
 the batch, row by row from the top); the context has the number of patches that is free in every
 image, chosen at random; blocks reach the last row and column; there is a class token, which the
-predictor does not see; below 64 px a predictor of 3 blocks of width 48 and a teacher of momentum
-0.98, for short runs on two cores.
+predictor does not see; below 64 px two targets, a predictor of 3 blocks of width 48 and a
+teacher of momentum 0.99, for short runs on two cores.
 """
 
 import math
@@ -53,8 +53,8 @@ class IJEPA(SSLModel):
         predictor: `keras.Model` from (context `(B, K, D)`, places `(B, K)`, places asked for `(B,
             M)`, weights `(B, M)`) to tokens `(B, M, D)`; by default `ijepa_predictor` with 6 blocks
             of width 384 and 12 heads, below 64 px 3 of width 48 and 3 heads.
-        num_targets: T, >= 1.
-        momentum: m at the start, in [0, 1]; by default 0.996, and 0.98 below 64 px.
+        num_targets: T, >= 1; by default 4, and 2 below 64 px.
+        momentum: m at the start, in [0, 1]; by default 0.996, and 0.99 below 64 px.
         **kwargs: as `keras.Model`.
 
     Batch:
@@ -70,13 +70,13 @@ class IJEPA(SSLModel):
     loss_names = ("loss", "target_deviation")
     needs_tokens = True
     batch_keys = ("views", "mask_noise")
-    short_run = optimizers.ShortRun(below=10_000, learning_rate=2e-3)
+    short_run = optimizers.ShortRun(below=10_000, learning_rate=1e-3)
 
     def __init__(
         self,
         backbone,
         predictor: keras.Layer | None = None,
-        num_targets: int = 4,
+        num_targets: int | None = None,
         momentum: float | None = None,
         **kwargs,
     ):
@@ -85,7 +85,9 @@ class IJEPA(SSLModel):
         self._parts = token_parts(self.backbone)
         grid, width, small = self._parts.grid, self._parts.width, is_small(self.image_shape)
         if momentum is None:
-            momentum = 0.98 if small else 0.996
+            momentum = 0.99 if small else 0.996
+        if num_targets is None:
+            num_targets = 2 if small else 4
         self.num_targets, self.momentum = num_targets, momentum
         if not 0 <= momentum <= 1 or not num_targets >= 1:
             raise ValueError(
