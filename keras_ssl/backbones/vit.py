@@ -215,7 +215,8 @@ def block(
     wide = 4 * width
     kernel = _kernel(initializer, width, wide)
     y = layers.Dense(wide, kernel_initializer=kernel, name=f"{name}_mlp1")(y)
-    y = layers.Activation("gelu", name=f"{name}_gelu")(y)  # exact, not the tanh approximation
+    # Exact, not the tanh approximation; CPUs are slow at the error function of bfloat16.
+    y = layers.Activation("gelu", dtype="float32", name=f"{name}_gelu")(y)
     kernel = _kernel(initializer, wide, width)
     y = layers.Dense(width, kernel_initializer=kernel, name=f"{name}_mlp2")(y)
     return layers.Add(name=f"{name}_add2")([x, branch(y, 2)])

@@ -135,10 +135,11 @@ def test_the_deviation_shows_a_collapse():
 
 def test_defaults():
     model = keras_ssl.create("ijepa", (32, 32, 3), "small_vit")
-    # 64 patches, of which four targets of 3 x 3 to 4 x 3 leave 16 in every image
-    assert model.context == 16 and model.predictor.output_shape == (None, 12, 96)
+    # 64 patches, of which two targets of 3 x 3 to 4 x 3 leave 40 in every image
+    assert model.num_targets == 2 and model.momentum == 0.99
+    assert model.context == 40 and model.predictor.output_shape == (None, 12, 96)
     made = model.default_views((32, 32))(ops.convert_to_tensor(images(1, (32, 32, 3))[0]), (0, 1))
-    assert made["views"][0].shape == (32, 32, 3) and made["mask_noise"].shape == (76,)
+    assert made["views"][0].shape == (32, 32, 3) and made["mask_noise"].shape == (4 + 2 * 2 + 64,)
     optimizer = model.paper_optimizer(1000, 2048)
     assert float(optimizer._learning_rate(100)) == pytest.approx(1e-3)
     assert float(optimizer.weight_decay(1000)) == pytest.approx(0.4)
