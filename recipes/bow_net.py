@@ -5,8 +5,9 @@ r"""BoWNet (Gidaris et al. 2020, https://arxiv.org/abs/2002.12247).
     python -m recipes.bow_net --preset=imagenet --data_dir=path/to/tfds --out=runs/3 \
         --set=teacher=path/to/a/run/of/rotnet
 
-No preset has been run; all but `cifar10_small` need GPUs. The authors report 62.1 % linear on
-ImageNet (ResNet-50); they report nothing on CIFAR-10.
+What to expect of `cifar10_small`: the row of `benchmarks/RESULTS.md`. The others have not been run;
+they need GPUs. The authors report 62.1 % linear on ImageNet (ResNet-50); they report nothing on
+CIFAR-10.
 
 Departures from the paper: `cifar10_small` is a small budget of our own, with the method's defaults.
 In `cifar10` the run makes its teacher by itself, in the first tenth; it has the paper's 2048 words
