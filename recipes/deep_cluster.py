@@ -4,8 +4,9 @@ r"""DeepCluster (Caron et al. 2018, https://arxiv.org/abs/1807.05520).
     python -m recipes.deep_cluster --preset=cifar10 --data_dir=path/to/tfds --out=runs/2
     python -m recipes.deep_cluster --preset=imagenet --data_dir=path/to/tfds --out=runs/3
 
-No preset has been run; all but `cifar10_small` need GPUs. The authors report none on CIFAR-10, and
-on ImageNet 41.0 % linear, on the third convolution of AlexNet.
+What to expect of `cifar10_small`: the row of `benchmarks/RESULTS.md`. The others have not been run;
+they need GPUs. The authors report none on CIFAR-10, and on ImageNet 41.0 % linear, on the third
+convolution of AlexNet.
 
 Departures from the paper: `cifar10_small` is a small budget of our own, with the method's defaults.
 On ImageNet a ResNet-50 in the place of AlexNet with Sobel filters, as ours has none.
