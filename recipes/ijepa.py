@@ -4,9 +4,9 @@ r"""I-JEPA (Assran et al. 2023, https://arxiv.org/abs/2301.08243).
     python -m recipes.ijepa --preset=cifar10 --data_dir=path/to/tfds --out=runs/ijepa-cifar10
     python -m recipes.ijepa --preset=imagenet --data_dir=path/to/tfds --out=runs/ijepa-vit-b
 
-What to expect of `cifar10_small`: the row of `benchmarks/RESULTS.md`, of batches of 32, with which
-it learns more in as many epochs than with 128. The others have not been run; the one for ImageNet
-needs GPUs. The authors report there 72.9 % linear with ViT-B/16.
+What to expect of `cifar10_small`: the row of `benchmarks/RESULTS.md`, with batches of 32, where
+most others have 128: as many images, four times the steps. The others have not been run; the one
+for ImageNet needs GPUs. The authors report there 72.9 % linear with ViT-B/16.
 
 Departures from the paper: it has no CIFAR-10; `cifar10_small` has `small_vit`, `cifar10` a ViT-Ti
 of patches of 4 px.

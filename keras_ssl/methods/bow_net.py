@@ -183,7 +183,7 @@ class BoWNet(SSLModel):
             "loss": loss,
             "generation": ops.cast(self.generation, "float32"),
             "word_entropy": usage_entropy(bags),
-            "bag_entropy": mean_entropy(bags) / math.log(bags.shape[-1]),
+            "bag_entropy": mean_entropy(bags) / math.log(self.num_words),
         }
 
     def default_views(self, image_size):

@@ -155,7 +155,7 @@ class OBoW(SSLModel):
         return {
             "loss": loss,
             "word_entropy": sum(map(usage_entropy, bags)) / self.levels,
-            "bag_entropy": mean_entropy(ops.stack(bags)) / math.log(bags[0].shape[-1]),
+            "bag_entropy": mean_entropy(ops.stack(bags)) / math.log(self.num_words),
         }
 
     def after_step(self):

@@ -23,6 +23,7 @@ from keras_ssl import DINO, DeepClusterV2, LeJEPA, OBoW, SimDINO, VISReg
 from keras_ssl.ops import draws
 
 SIZES = (16, 16, 8)  # of views: two large and a small one
+PAIRS = [(0, 1), (0, 2), (1, 0), (1, 2)]  # the teacher's view, and another of the student
 
 
 def backbone():
@@ -57,14 +58,10 @@ def test_dino():
             t = embeddings(model.teacher_backbone, model.teacher_projector, views[:2])
             s = [each @ tf.transpose(unit(model.prototypes.value)) for each in z]
             t = [each @ tf.transpose(unit(model.teacher_prototypes.value)) for each in t]
-            total, terms = 0.0, 0
-            for v in range(2):
+            loss = 0.0
+            for v, u in PAIRS:
                 q = tf.stop_gradient(tf.nn.softmax((t[v] - model.center.value) / 0.04))
-                for u in range(3):
-                    if u != v:
-                        total += tf.reduce_mean(cross_entropy(q, s[u], 0.1))
-                        terms += 1
-            loss = total / terms
+                loss += tf.reduce_mean(cross_entropy(q, s[u], 0.1)) / 4
         mean = tf.reduce_mean(tf.concat(t, axis=0), axis=0)
         model.center.assign(0.9 * model.center + 0.1 * mean)
         descend(model, tape, loss)
@@ -86,19 +83,16 @@ def test_simdino():
         with tf.GradientTape() as tape:
             z = embeddings(model.backbone, model.projector, views)
             t = embeddings(model.teacher_backbone, model.teacher_projector, views[:2])
-            cosines, terms = 0.0, 0
-            for v in range(2):
-                for u in range(3):
-                    if u != v:
-                        products = tf.reduce_sum(tf.stop_gradient(t[v]) * z[u], axis=-1)
-                        cosines += tf.reduce_mean(products)
-                        terms += 1
+            alignment = 0.0
+            for v, u in PAIRS:
+                products = tf.reduce_sum(tf.stop_gradient(t[v]) * z[u], axis=-1)
+                alignment += tf.reduce_mean(products) / 4
             rate, width = 0.0, z[0].shape[1]
             for v in range(2):
                 moments = tf.eye(width) + width / (BATCH * 0.05) * tf.matmul(z[v], z[v], True)
                 rate += tf.reduce_sum(tf.math.log(tf.linalg.diag_part(tf.linalg.cholesky(moments))))
             gamma = (width + BATCH) / (width * BATCH)
-            loss = -cosines / terms - gamma * rate / 2
+            loss = -alignment - gamma * rate / 2
         descend(model, tape, loss)
         follow_networks(model, ("backbone", "projector"), cosine(step, 0.8))
         return loss
@@ -153,13 +147,13 @@ def test_obow():
         codes = tf.reduce_max(tf.nn.softmax(-sharpness / mean * distances, axis=-1), axis=1)
         bags = codes / tf.reduce_sum(codes, axis=1, keepdims=True)
         drawn = draws.integers(model.draw_key, BATCH, (side - 2) ** 2)
+        rows = np.array(queue.keys)
         for i in range(BATCH):  # each takes the place of the oldest
             row, column = divmod(int(drawn[i]), side - 2)
             square = maps[i, row : row + 3, column : column + 3]
             place = (step * BATCH + i) % words
-            rows = np.array(queue.keys)
             rows[place] = tf.reduce_mean(square, axis=(0, 1))
-            queue.keys.assign(rows)
+        queue.keys.assign(rows)
         queue.pointer.assign((step + 1) * BATCH % words)
         queue.count.assign(min((step + 1) * BATCH, words))
         with tf.GradientTape() as tape:
@@ -200,9 +194,9 @@ def test_lejepa():
     def by_hand(model, batch, step):
         slices = draws.slices(model.draw_key, 16, 32)
         t = tf.linspace(0.0, 3.0, 17)
-        step_ = 3.0 / 16
+        width = 3.0 / 16
         # The trapezoid rule from 0 to 3, twice: as from -3 to 3.
-        quadrature = tf.constant([step_] + 15 * [2 * step_] + [step_])
+        quadrature = tf.constant([width] + 15 * [2 * width] + [width])
         normal = tf.exp(-(t**2) / 2)
         with tf.GradientTape() as tape:
             z = by_sizes(model, batch["views"])
