@@ -23,7 +23,7 @@ VIT_S = {"batch_size": 1024, "epochs": 800, **IMAGENET, "backbone": "vit_small"}
 RECIPE = _runner.Recipe(
     IBOT,
     {
-        "cifar10_small": Config(**SMALL_VIT),
+        "cifar10_small": Config(**SMALL_VIT | {"batch_size": 32}),
         "cifar10": Config(backbone="vit_tiny", epochs=400),
         "imagenet": Config(**VIT_S),
         "imagenet_dinov2": Config(
