@@ -36,6 +36,8 @@ elif WAY == "tensorflow":
     tf.config.set_logical_device_configuration(
         cpu, [tf.config.LogicalDeviceConfiguration()] * max(DEVICES)
     )
+    # Toys run as users' models do.
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": bool(METHODS)})
 
 import keras  # noqa: E402
 import numpy as np  # noqa: E402

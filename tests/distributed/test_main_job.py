@@ -89,6 +89,7 @@ def test_a_killed_worker_changes_nothing(photos, tmp_path):
         assert "verdict" not in (tmp_path / f"{out.name}.1.log").read_text()
 
 
+@pytest.mark.slow
 def test_processes_with_folders_of_their_own_are_told(photos, tmp_path):
     """The second worker does not see the checkpoint of the first: an error, not a hang."""
     configs = cluster()
