@@ -5,7 +5,8 @@ Caron, Touvron, Misra, Jegou, Mairal, Bojanowski, Joulin 2021, https://arxiv.org
 (theirs, too, unless `norm_last_layer` is off) and start as the teacher's, as all of the student;
 while they are frozen they get a gradient of zero, which leaves their directions as they are; below
 64 px there are 1024 prototypes, a head of batch normalisation and views of one size, with which
-short runs learn more.
+short runs learn more. `encode` gives the student's features; the authors evaluate the teacher
+(`teacher_backbone`), which in short runs is no better.
 """
 
 import keras

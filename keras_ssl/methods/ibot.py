@@ -7,7 +7,8 @@ code: prototypes as those of `DINO`; the student's head sees no patches but the 
 many others as make up for a smaller mask; masks as `ops.blocks.scattered_blocks`; a backbone that
 averages its patches has that mean in the place of the class token; below 64 px 512 prototypes, a
 head of width 256 with batch normalisation, a teacher of momentum 0.99 and views of one size, for
-short runs on two cores. DINOv2's KoLeo is over the global batch; the anchor of DINOv3's Gram
+short runs on two cores; `encode` gives the student's features, and the authors evaluate the teacher
+(`teacher_backbone`). DINOv2's KoLeo is over the global batch; the anchor of DINOv3's Gram
 matrices is the moving teacher, theirs an earlier, fixed one, which they renew.
 """
 

@@ -6,7 +6,8 @@ of blocks are drawn for each image (theirs for each batch, and contexts are cut 
 the batch, row by row from the top); the context has the number of patches that is free in every
 image, chosen at random; blocks reach the last row and column; there is a class token, which the
 predictor does not see; below 64 px two targets, a predictor of 3 blocks of width 48 and a
-teacher of momentum 0.98, for short runs on two cores.
+teacher of momentum 0.98, for short runs on two cores; `encode` gives the student's features, theirs
+are the teacher's (`teacher_backbone`; appendix A.1), in short runs no better.
 """
 
 import math
