@@ -136,7 +136,7 @@ def test_the_deviation_shows_a_collapse():
 def test_defaults():
     model = keras_ssl.create("ijepa", (32, 32, 3), "small_vit")
     # 64 patches, of which two targets of 3 x 3 to 4 x 3 leave 40 in every image
-    assert model.num_targets == 2 and model.momentum == 0.98
+    assert model.num_targets == 2 and model.momentum == 0.99
     assert model.context == 40 and model.predictor.output_shape == (None, 12, 96)
     made = model.default_views((32, 32))(ops.convert_to_tensor(images(1, (32, 32, 3))[0]), (0, 1))
     assert made["views"][0].shape == (32, 32, 3) and made["mask_noise"].shape == (4 + 2 * 2 + 64,)
