@@ -97,13 +97,14 @@ def main(arguments):
     """Train all methods in turn and print the table."""
     if FLAGS.turn:
         return _turn(FLAGS.turn)
-    if FLAGS.methods is None:
-        from keras_ssl.methods import METHODS
-        from keras_ssl.methods.create import needed
+    from keras_ssl.methods import METHODS
+    from keras_ssl.methods.create import find, needed
 
-        FLAGS.methods = [method.__name__ for method in METHODS if not needed(method)]
+    methods = [method for method in METHODS if not needed(method)]
+    if FLAGS.methods is not None:
+        methods = [find(name) for name in FLAGS.methods]
     commit = results.commit()
-    for name in FLAGS.methods:
+    for name in (method.__name__ for method in methods):
         own = [word for word in sys.argv[1:] if not word.startswith(("--methods", "--record"))]
         command = [sys.executable, "-m", "benchmarks.five_lines", f"--turn={name}", *own]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
