@@ -20,7 +20,7 @@ from recipes._runner import IMAGENET, SMALL_VIT, Config
 RECIPE = _runner.Recipe(
     SimMIM,
     {
-        "cifar10_small": Config(**SMALL_VIT | {"batch_size": 32}),
+        "cifar10_small": Config(**SMALL_VIT),
         "cifar10": Config(backbone="vit_tiny", batch_size=512, epochs=400),
         "imagenet": Config(batch_size=2048, epochs=800, **IMAGENET | {"backbone": "vit_base"}),
     },

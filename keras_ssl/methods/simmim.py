@@ -55,7 +55,7 @@ class SimMIM(SSLModel):
     family = "masked"
     needs_tokens = True
     batch_keys = ("views", "mask_noise")
-    short_run = optimizers.ShortRun(below=10_000, learning_rate=1e-3)
+    short_run = optimizers.ShortRun(below=10_000, learning_rate=2e-3)
 
     def __init__(
         self,
