@@ -5,7 +5,7 @@ https://arxiv.org/abs/2301.08243 (section 3, appendix A). Departures from the au
 of blocks are drawn for each image (theirs for each batch, and contexts are cut to the smallest of
 the batch, row by row from the top); the context has the number of patches that is free in every
 image, chosen at random; blocks reach the last row and column; there is a class token, which the
-predictor does not see; below 64 px two targets, a predictor of width 48 and a
+predictor does not see; below 64 px two targets, a predictor of 3 blocks of width 48 and a
 teacher of momentum 0.99, for short runs on two cores; `encode` gives the student's features, theirs
 are the teacher's (`teacher_backbone`; appendix A.1), in short runs no better.
 """
@@ -53,7 +53,7 @@ class IJEPA(SSLModel):
             `vit_base(positions="sincos", pooling="avg")`.
         predictor: `keras.Model` from (context `(B, K, D)`, places `(B, K)`, places asked for `(B,
             M)`, weights `(B, M)`) to tokens `(B, M, D)`; by default `ijepa_predictor` with 6 blocks
-            of width 384 and 12 heads, below 64 px of width 48 and 3 heads.
+            of width 384 and 12 heads, below 64 px 3 of width 48 and 3 heads.
         num_targets: T, >= 1; by default 4, and 2 below 64 px.
         momentum: m at the start, in [0, 1]; by default 0.996, and 0.99 below 64 px.
         **kwargs: as `keras.Model`.
@@ -106,7 +106,7 @@ class IJEPA(SSLModel):
             )
         asked = (math.prod(grid) - self.context) // num_targets
         if predictor is None:
-            size = (48, 6, 3) if small else (384, 6, 12)
+            size = (48, 3, 3) if small else (384, 6, 12)
             predictor = ijepa_predictor(grid, width, self.context, asked, *size)
         self.predictor = predictor
         if tuple(self.predictor.output_shape[1:]) != (asked, width):
