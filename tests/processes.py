@@ -24,7 +24,7 @@ def start(script, *arguments, **environment):
     )
 
 
-def finish(process, stop=None, timeout=600):
+def finish(process, stop=None, timeout=1800):
     """Wait for a process; its output is the message if it failed. `stop`, an event, ends it."""
     began = time.monotonic()
     while True:
