@@ -12,7 +12,7 @@ import tensorflow as tf
 from graphs import forget_graphs
 
 # Graphs of tests run for a few steps: optimising them costs more than it saves. The processes that
-# tests start (commands, replicas) optimise theirs as users' do.
+# tests start optimise theirs as users' do, but for the replicas of the contract suite.
 tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent

@@ -36,7 +36,7 @@ elif WAY == "tensorflow":
     tf.config.set_logical_device_configuration(
         cpu, [tf.config.LogicalDeviceConfiguration()] * max(DEVICES)
     )
-    # Toys run as users' models do.
+    # Toys run as users' models do; the many contract cases run without optimized graphs.
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": bool(METHODS)})
 
 import keras  # noqa: E402
