@@ -3,7 +3,7 @@ r"""What five lines of a new user give: every method on a few thousand images, n
     python -m benchmarks.five_lines --data_dir=path/to/tfds [--methods=simclr,byol] [--record]
 
 5,000 images of CIFAR-10 from `--first` on, `small_conv` (`small_vit` for methods of transformers,
-which have a table of their own), batches of 256, 10 epochs: the method's own views, networks and
+which have tables of their own), 10 epochs: the method's own views, networks, batch size and
 optimizer. The figure is the accuracy of weighted kNN (k 200, temperature 0.07) on the 10,000 test
 images, before and after training. Each method has a process of its own. With `--record` the rows of
 the methods that were run replace theirs in RESULTS.md.
@@ -24,7 +24,7 @@ HEAD = ["method", "random encoder", "trained", "points", "commit"]
 
 
 def gain(
-    name, source, test, epochs=10, seed=0, optimizer="auto", rate=None, batch_size=256, **options
+    name, source, test, epochs=10, seed=0, optimizer="auto", rate=None, batch_size=None, **options
 ):
     """Accuracy of kNN with a method's encoder before and after training on `source`.
 
@@ -36,17 +36,18 @@ def gain(
         seed: of weights, order and views.
         optimizer: "auto" or "paper".
         rate: Adam's peak rate in the place of the method's.
-        batch_size: images in a batch.
+        batch_size: images in a batch; None for the default.
         **options: arguments of the method.
 
     Returns:
-        Two accuracies.
+        Two accuracies, and the batch size.
     """
     import dataclasses
 
     import keras
 
     import keras_ssl
+    from keras_ssl.engine import inputs
     from keras_ssl.methods.create import brings_network, find, keeps_images
 
     keras.utils.set_random_seed(seed)
@@ -57,6 +58,7 @@ def gain(
     model = keras_ssl.create(name, source.image_shape, network, **options)
     if rate:
         model.short_run = dataclasses.replace(model.short_run, learning_rate=rate)
+    batch_size = inputs.batch_size_for(source, batch_size, model.short_run, epochs)
     steps = epochs * (source.size // batch_size)
     if optimizer == "paper":
         model.compile(model.paper_optimizer(steps, batch_size))
@@ -66,7 +68,7 @@ def gain(
 
     before = accuracy()
     model.fit(source, batch_size=batch_size, epochs=epochs, seed=seed, verbose=0)
-    return before, accuracy()
+    return before, accuracy(), batch_size
 
 
 def network_for(cls):
@@ -89,8 +91,7 @@ def _turn(name):
     images, labels = source.arrays((32, 32))
     source, options = keras_ssl.data.from_array(images, labels), json.loads(FLAGS.options)
     settings = (FLAGS.epochs, FLAGS.seed, FLAGS.optimizer, FLAGS.rate, FLAGS.batch_size)
-    accuracies = gain(name, source, test, *settings, **options)
-    print(json.dumps(accuracies))
+    print(json.dumps(gain(name, source, test, *settings, **options)))
 
 
 def main(arguments):
@@ -111,23 +112,23 @@ def main(arguments):
         if done.returncode:
             print(name, "failed:", done.stderr[-2000:], file=sys.stderr)
             continue
-        before, after = json.loads(done.stdout.splitlines()[-1])
+        before, after, batch_size = json.loads(done.stdout.splitlines()[-1])
         points = f"{100 * (after - before):+.1f}"
         row = [name, f"{before:.4f}", f"{after:.4f}", points, commit]
         print("  ".join(f"{cell:>14}" for cell in row), flush=True)
         if FLAGS.record:
-            _record(name, row)
+            _record(name, row, batch_size)
     return 0
 
 
-def _record(name, row):
+def _record(name, row, batch_size):
     """Put a method's row into the table of this setting; those of other methods stay."""
     from keras_ssl.methods.create import find
 
     network = network_for(find(name))
     title = (
         f"Five lines: 5,000 images of cifar10 from {FLAGS.first} on, {network} at 32 px, batches "
-        f"of {FLAGS.batch_size}, {FLAGS.precision}"
+        f"of {batch_size}, {FLAGS.precision}"
     )
     old = next((r["table"][1:] for r in results.records() if r["title"] == title), [])
     rows = {each[0]: each for each in old} | {name: row}
@@ -150,7 +151,7 @@ def _define_flags():
     flags.DEFINE_integer("first", 0, "First of the 5,000 training images.")
     flags.DEFINE_integer("seed", 0, "Of weights, order and views.")
     flags.DEFINE_integer("epochs", 10, "Passes over the images.")
-    flags.DEFINE_integer("batch_size", 256, "Images in a batch; others for trials.")
+    flags.DEFINE_integer("batch_size", None, "Images in a batch; for trials.")
     flags.DEFINE_string("precision", "float32", "Number format; float32 for methods that need it.")
     flags.DEFINE_string("options", "{}", "Arguments of the methods, as JSON; for trials.")
     flags.DEFINE_string("optimizer", "auto", "auto or paper.")

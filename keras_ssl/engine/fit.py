@@ -62,7 +62,7 @@ class Trainer(Step):
                 `batch_keys`.
             y: labels of an array, integers; ignored by methods that do not read them.
             batch_size: images in the global batch; by default that of a batched dataset, else 256
-                or the number of images.
+                (in short runs `short_run.batch_size`) or the number of images.
             epochs: passes over the images.
             views: view pipeline for plain images in the place of `default_views`.
             seed: of order and views.
@@ -82,7 +82,7 @@ class Trainer(Step):
         own = keras.tree.flatten(kwargs.pop("callbacks", None) or [])
         first_epoch = kwargs.get("initial_epoch", 0)
         steps = kwargs.pop("steps_per_epoch", None)
-        batches = inputs.prepare(self, x, y, batch_size, views, seed, first_epoch, steps)
+        batches = inputs.prepare(self, x, y, batch_size, views, seed, first_epoch, steps, epochs)
         say = print if kwargs.get("verbose", "auto") else _nothing
         if batches.source is not None:
             inputs.cut_queues(self, batches.source.size, say)
@@ -126,7 +126,8 @@ class Trainer(Step):
         Args:
             x: images or ready batches, as in `fit`.
             y: labels of an array; ignored by methods that do not read them.
-            batch_size: images in the global batch; by default as in `fit`.
+            batch_size: images in the global batch; by default that of a batched dataset, else 256
+                or the number of images.
             views: view pipeline in the place of `default_views`.
             seed: of order and views.
             steps: batches to evaluate; by default all.

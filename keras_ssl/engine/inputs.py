@@ -37,7 +37,7 @@ class Batches:
     steps: int | None
 
 
-def prepare(model, x, labels, batch_size, views, seed, first_epoch=0, steps=None):
+def prepare(model, x, labels, batch_size, views, seed, first_epoch=0, steps=None, epochs=None):
     """The `Batches` of `x`; arguments as `SSLModel.fit`.
 
     Plain images get views, and their labels if the method reads them. Ready batches pass through,
@@ -46,7 +46,7 @@ def prepare(model, x, labels, batch_size, views, seed, first_epoch=0, steps=None
     if _is_ready(x):
         return _ready(model, x, steps)
     source = _source(model, x, labels, seed)
-    batch_size = batch_size_for(source, batch_size)
+    batch_size = batch_size_for(source, batch_size, model.short_run, epochs)
     views = views or model.default_views(model.image_shape[:2])
     check(model, source, views, batch_size)
 
@@ -96,11 +96,20 @@ def plain_errors():
         raise
 
 
-def batch_size_for(source, batch_size=None):
-    """The global batch: `batch_size`, or that of a batched dataset, or 256 at most."""
-    if batch_size is None:
-        return source.batch_size or min(DEFAULT_BATCH, source.size)
-    return batch_size
+def batch_size_for(source, batch_size=None, short_run=None, epochs=None):
+    """The global batch: `batch_size`, or that of a batched dataset, or 256 at most.
+
+    In the place of 256 it is what a method's `short_run` asks for, if it asks, and if a run of
+    `epochs` with such batches is short.
+    """
+    if batch_size is not None:
+        return batch_size
+    usual = DEFAULT_BATCH
+    if short_run is not None and short_run.batch_size and epochs is not None:
+        own = min(short_run.batch_size, source.size)
+        if epochs * (source.size // own) < short_run.below:
+            usual = own
+    return source.batch_size or min(usual, source.size)
 
 
 def check(model, source, views, batch_size):

@@ -73,7 +73,7 @@ def compile_default(
         optimizer = optimizers.adjusted(optimizer, **changes)
         optimizer.gradient_accumulation_steps = accumulation
         model.compile(optimizer)
-    return _sentence(model, total, choice, changes)
+    return _sentence(model, total, batch_size * batches, choice, changes)
 
 
 def _gentle(total_steps, factors):
@@ -82,9 +82,12 @@ def _gentle(total_steps, factors):
     return optimizers.AdamW(schedule, factors=factors)
 
 
-def _sentence(model, total_steps, choice, changes):
+def _sentence(model, total_steps, batch_size, choice, changes):
     name, short = type(optimizers.inner(model.optimizer)).__name__, model.short_run
-    taken = f"{type(model).__name__}: {name} for a run of {total_steps} steps"
+    run = f"a run of {total_steps} steps"
+    if short is not None and short.batch_size == batch_size:
+        run += f" of {batch_size} images"
+    taken = f"{type(model).__name__}: {name} for {run}"
     given = [f"{key} {value:g}" for key, value in changes.items() if value is not None]
     yours = f" Yours: {', '.join(given)}." if given else ""
     if choice == "gentle":

@@ -71,7 +71,9 @@ class IJEPA(SSLModel):
     loss_names = ("loss", "target_deviation")
     needs_tokens = True
     batch_keys = ("views", "mask_noise")
-    short_run = optimizers.ShortRun(below=10_000, learning_rate=1e-3)
+    short_run = optimizers.ShortRun(
+        below=10_000, learning_rate=1e-3, weight_decay=(0.04, 0.4), batch_size=32
+    )
 
     def __init__(
         self,

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_ssl.optimizers.adamw import AdamW
 from keras_ssl.optimizers.schedules import WarmupCosine, WarmupDrops
 
 _WARMUP = 20  # the warm-up is one part in so many of a short run
@@ -28,18 +29,29 @@ class ShortRun:
         learning_rate: Adam's peak, for any batch size.
         constant: whether the rate stays at its peak: for layers that are made anew in each epoch,
             the last ones included.
+        weight_decay: first and last value of AdamW's, along a cosine, not on biases and gains; None
+            for Adam, without.
+        batch_size: images in a batch where none is given; None for 256. For networks that need many
+            steps more than large batches.
     """
 
     below: int
     learning_rate: float
     constant: bool = False
+    weight_decay: tuple[float, float] | None = None
+    batch_size: int | None = None
 
     def optimizer(self, total_steps: int) -> keras.optimizers.Optimizer:
-        """Adam with its schedule for a run of so many steps."""
+        """Adam with its schedules for a run of so many steps."""
         warmup = total_steps // _WARMUP
         if self.constant:
-            return keras.optimizers.Adam(WarmupDrops(self.learning_rate, (), warmup_steps=warmup))
-        return keras.optimizers.Adam(WarmupCosine(self.learning_rate, total_steps, warmup))
+            rate = WarmupDrops(self.learning_rate, (), warmup_steps=warmup)
+        else:
+            rate = WarmupCosine(self.learning_rate, total_steps, warmup)
+        if self.weight_decay is None:
+            return keras.optimizers.Adam(rate)
+        first, last = self.weight_decay
+        return AdamW(rate, keras.optimizers.schedules.CosineDecay(first, total_steps, last / first))
 
 
 def by_epochs(epochs: Any, values: Mapping[int, float]) -> Any:

@@ -122,7 +122,8 @@ def pretrain(
         epochs: passes over the images.
         batch_size: images in the global batch, a number or `auto`: the largest power of two that
             takes at most 80 % of the memory, has at most 4096 images and leaves an epoch 16 steps
-            (32 images in any case); by default 256, or the number of images if smaller.
+            (32 images in any case); by default 256 (32 in short runs of I-JEPA, iBOT
+            and SimMIM), or the number of images if smaller.
         seed: of weights, order and views.
         test: labelled images for the kNN monitor and the figures of generative methods, in the
             forms of `data`; by default the data set's own test split, or a tenth held out of
@@ -316,7 +317,10 @@ def train(
         A `Run`.
     """
     _copied(model.backbone)  # or the encoder could not be written at the end of the run
-    batch_size = inputs.batch_size_for(source, batch_size)
+    short_run = model.short_run if optimizer == "auto" else None
+    if batch_size is None and short_run and recorded(out, "batch_size") == short_run.batch_size:
+        batch_size = short_run.batch_size  # also where more epochs make the run a long one
+    batch_size = inputs.batch_size_for(source, batch_size, short_run, epochs)
     views = views or model.default_views(model.image_shape[:2])
     inputs.check(model, source, views, batch_size)  # before anything is written
     chief = distribute.is_chief(frame.strategy(model))

@@ -1,5 +1,7 @@
 """`fit` and `evaluate`: sources by name, work between epochs, clock, held-out images, clipping."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -7,7 +9,7 @@ import tensorflow as tf
 from toys import Clusters, Follower, OwnNetwork, images, ready_batches, tiny_backbone
 
 import keras_ssl
-from keras_ssl import data
+from keras_ssl import data, optimizers
 from keras_ssl.engine import SSLModel, inputs, optimizer
 
 
@@ -245,6 +247,26 @@ def test_the_default_batch():
     assert inputs.batch_size_for(source) == 40 and inputs.batch_size_for(source, 7) == 7
     batched = data.load(tf.data.Dataset.from_tensor_slices(images(40)).batch(8))
     assert inputs.batch_size_for(batched) == 8
+
+
+def test_short_runs_may_have_batches_of_their_own():
+    source, short = data.load(images(40)), optimizers.ShortRun(below=50, learning_rate=1e-3)
+    assert inputs.batch_size_for(source, None, short, 10) == 40
+    small = dataclasses.replace(short, batch_size=8)
+    assert inputs.batch_size_for(source, None, small, 9) == 8  # 45 steps
+    assert inputs.batch_size_for(source, None, small, 10) == 40  # 50 would be no short run
+    assert inputs.batch_size_for(source, 20, small, 9) == 20
+    assert inputs.batch_size_for(source, None, dataclasses.replace(small, batch_size=64), 9) == 40
+    batched = data.load(tf.data.Dataset.from_tensor_slices(images(40)).batch(10))
+    assert inputs.batch_size_for(batched, None, small, 9) == 10
+
+
+def test_fit_takes_the_batches_of_short_runs_and_says_so(capsys):
+    model = keras_ssl.SimCLR(tiny_backbone())
+    model.short_run = optimizers.ShortRun(below=100, learning_rate=1e-3, batch_size=8)
+    model.fit(images(24), epochs=2)
+    assert "Adam for a run of 6 steps of 8 images" in capsys.readouterr().out
+    assert int(model.optimizer.iterations) == 6
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,17 @@ def test_a_constant_rate_rises_as_the_others_and_stays():
     assert np.isfinite(float(optimizers.ShortRun(10, 0.01, True).optimizer(1)._learning_rate(0)))
 
 
+def test_weight_decay_goes_from_the_first_value_to_the_last():
+    short = optimizers.ShortRun(below=1000, learning_rate=0.01, weight_decay=(0.04, 0.4))
+    adam = short.optimizer(200)
+    assert type(adam) is optimizers.AdamW and adam.exclude_1d
+    assert float(adam._learning_rate(10)) == pytest.approx(0.01)
+    decays = [float(adam.weight_decay(step)) for step in (0, 100, 200)]
+    np.testing.assert_allclose(decays, [0.04, 0.22, 0.4], rtol=1e-5)
+    assert optimizers.adjusted(adam, weight_decay=0.1).weight_decay == 0.1
+    assert np.isfinite(float(short.optimizer(1).weight_decay(0)))
+
+
 @pytest.mark.parametrize(
     "epochs, expected", [(0, 0.996), (1, 0.97), (99, 0.97), (100, 0.99), (999, 0.99), (1000, 0.996)]
 )

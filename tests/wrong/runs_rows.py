@@ -17,7 +17,7 @@ import toys
 from table import Row
 
 import keras_ssl
-from keras_ssl import distribute
+from keras_ssl import distribute, optimizers
 from keras_ssl.runs import folder as run_folder
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (32, 8, 8, 3), dtype=np.uint8)
@@ -260,6 +260,23 @@ def with_default_optimizer():
     return keras_ssl.create("simclr", (8, 8, 3), keras_ssl.backbones.small_conv((8, 8, 3), (4, 8)))
 
 
+def extended_in_its_own_batches(folder):
+    def model():
+        made = with_default_optimizer()
+        made.short_run = optimizers.ShortRun(
+            below=9, learning_rate=1e-3, weight_decay=(0.04, 0.4), batch_size=8
+        )
+        made.paper_optimizer = lambda steps, size: optimizers.AdamW(
+            optimizers.WarmupCosine(1e-3, steps), 0.05
+        )
+        return made
+
+    train(folder, 2, model=model(), batch_size=None)
+    run = train(folder, 3, model=model(), batch_size=None)  # 12 steps are no short run
+    record = json.loads((run.out / "config.json").read_text())
+    assert record["batch_size"] == 8 and int(run.model.step) == 12
+
+
 def extended_into_another_optimizer(folder):
     train(folder, model=with_default_optimizer())
     train(folder, 6000, model=with_default_optimizer())
@@ -356,6 +373,7 @@ ROWS = [
     Row("the same files, copied anew", files_copied_anew),
     Row("unreadable files stand in the table", skipped_files),
     Row("a run extended", extended),
+    Row("a run extended in its own batches", extended_in_its_own_batches),
     Row(
         "a run extended beyond its optimizer",
         extended_into_another_optimizer,
