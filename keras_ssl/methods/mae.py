@@ -62,7 +62,9 @@ class MAE(SSLModel):
     family = "masked"
     needs_tokens = True
     batch_keys = ("views", "mask_noise")
-    short_run = optimizers.ShortRun(below=10_000, learning_rate=2e-3)
+    short_run = optimizers.ShortRun(
+        below=10_000, learning_rate=1e-3, weight_decay=(0.05, 0.05), batch_size=32
+    )
 
     def __init__(
         self,
