@@ -93,7 +93,7 @@ class IBOT(SSLModel):
     loss_names = ("loss", "class_loss", "patch_loss", "teacher_entropy")
     needs_tokens = True
     batch_keys = ("views", "mask_noise")
-    short_run = optimizers.ShortRun(below=10_000, learning_rate=5e-4)
+    short_run = optimizers.ShortRun(below=10_000, learning_rate=5e-4, batch_size=32)
 
     def __init__(
         self,

@@ -122,8 +122,8 @@ def pretrain(
         epochs: passes over the images.
         batch_size: images in the global batch, a number or `auto`: the largest power of two that
             takes at most 80 % of the memory, has at most 4096 images and leaves an epoch 16 steps
-            (32 images in any case); by default 256 (32 in short runs of masked models), or the
-            number of images if smaller.
+            (32 images in any case); by default 256 (32 in short runs of methods that hide
+            patches), or the number of images if smaller.
         seed: of weights, order and views.
         test: labelled images for the kNN monitor and the figures of generative methods, in the
             forms of `data`; by default the data set's own test split, or a tenth held out of
