@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import toys
 
+import keras_ssl
 from keras_ssl import backbones
 from keras_ssl.backbones import from_library
 
@@ -30,6 +31,24 @@ def test_keras_applications():
     assert backbone.image_shape == (32, 32, 3) and backbone.kind == "map"
     assert backbone.preprocessing.scale == 255.0  # it rescales pixels by itself
     assert np.asarray(backbone(IMAGES)).shape == (2, backbone.feature_dim)
+
+
+@pytest.mark.parametrize("method", ["dino", "simdino"])
+def test_keras_applications_are_trained_on(method):
+    """Teacher and student begin with the weights that came; the teacher follows at a distance."""
+    theirs = backbones.get("keras_applications:MobileNetV3Small(alpha=0.75)", (32, 32, 3))
+    pixels = toys.images(8, (32, 32, 3))
+    start = [np.array(w) for w in theirs.get_weights()]
+    model = keras_ssl.create(method, (32, 32, 3), theirs, momentum=0.9)
+    model.run_eagerly = True
+    for own, came in zip(model.teacher_backbone.get_weights(), start):
+        np.testing.assert_array_equal(own, came)
+    model.fit(pixels, batch_size=8, epochs=1, verbose=0, views=keras_ssl.views.simclr(32))
+    moved = [
+        max(np.abs(w - s).max() for w, s in zip(net.get_weights(), start) if w.ndim == 4)
+        for net in (model.backbone, model.teacher_backbone)
+    ]
+    assert moved[0] > moved[1] > 0
 
 
 def test_an_open_size_is_left_open():
